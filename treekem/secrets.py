@@ -1,0 +1,70 @@
+"""Key material as a type.
+
+A `Secret` never shows its bytes by accident: not in `repr`, not in a comparison, not in a pickle, not as a dictionary key.
+Every read is a visible `.expose()`. One subclass per stage of the key schedule makes passing the wrong one a type error.
+
+CPython cannot promise to erase memory: copies made by `.expose()` live until they are collected. What is promised is that
+no object reachable from the engine, and no stored byte, derives a consumed key. RFC 9420 §9.2, §16.6.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import Never, Self
+
+from treekem.errors import UsageError
+
+
+class Secret:
+    """Bytes that may not be printed, compared, hashed or pickled; any length.
+
+    >>> Secret(b"in the open")
+    <Secret of 11 bytes>
+    """
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self, material: bytes | bytearray) -> None:
+        self._buffer: bytearray | None = bytearray(material)
+
+    def expose(self) -> bytes:
+        """Return a copy of the bytes. Raises UsageError once wiped."""
+        if self._buffer is None:
+            raise UsageError(f"{type(self).__name__} was wiped")
+        return bytes(self._buffer)
+
+    def wipe(self) -> None:
+        """Overwrite the bytes with zeros and forget them; calling twice is harmless."""
+        if self._buffer is not None:
+            self._buffer[:] = bytes(len(self._buffer))
+            self._buffer = None
+
+    @property
+    def is_wiped(self) -> bool:
+        """Whether the bytes are gone."""
+        return self._buffer is None
+
+    def copy(self) -> Self:
+        """Return an independent copy, which survives a wipe of this one."""
+        return type(self)(self.expose())
+
+    def __len__(self) -> int:
+        return 0 if self._buffer is None else len(self._buffer)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}, wiped>" if self._buffer is None else f"<{type(self).__name__} of {len(self)} bytes>"
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("secrets are compared with ct_eq")
+
+    __hash__ = None  # type: ignore[assignment]  # unhashable on purpose: a secret is no dictionary key
+
+    def __reduce__(self) -> Never:
+        raise TypeError("secrets are not pickled")
+
+
+def ct_eq(left: Secret | bytes, right: Secret | bytes) -> bool:
+    """Compare in constant time; values of different lengths are unequal."""
+    first = left.expose() if isinstance(left, Secret) else left
+    second = right.expose() if isinstance(right, Secret) else right
+    return len(first) == len(second) and hmac.compare_digest(first, second)
