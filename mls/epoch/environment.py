@@ -1,0 +1,50 @@
+"""What a transition needs besides state and message: the clock's word, randomness, policies and keys from outside.
+
+Nothing below the shell reads a clock, a random source or a store; it is all handed down here, as values and functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mls.identity import CredentialPolicy, Place, Subject
+from mls.messages import Credential, PreSharedKeyID
+from mls.schedule.psk import PSK
+from mls.settings import Settings
+from treekem.suite import Entropy
+
+
+def no_known_keys(identity: bytes) -> frozenset[bytes]:
+    """Know no keys of any identity."""
+    del identity
+    return frozenset()
+
+
+def no_psk(psk_id: PreSharedKeyID) -> PSK | None:
+    """Hold no pre-shared key."""
+    del psk_id
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The arguments that every transition shares; `now` is in seconds since 1970."""
+
+    settings: Settings
+    policy: CredentialPolicy
+    now: int
+    entropy: Entropy
+    known_keys: Callable[[bytes], frozenset[bytes]] = no_known_keys
+    psk: Callable[[PreSharedKeyID], PSK | None] = no_psk
+
+    def accept(
+        self, credential: Credential, signature_key: bytes, place: Place, replaces: Credential | None = None
+    ) -> None:
+        """Ask the policy about a credential that is new to the group. Raises Refused. RFC 9420 §5.3.1."""
+        self.policy.accept(self.subject(credential, signature_key, replaces), place, self.now)
+
+    def subject(self, credential: Credential, signature_key: bytes, replaces: Credential | None = None) -> Subject:
+        """Describe a credential to the policy."""
+        known = self.known_keys(self.policy.identity(credential))
+        return Subject(credential, signature_key, known, replaces)
