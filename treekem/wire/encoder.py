@@ -1,0 +1,140 @@
+"""Generates one encoder per struct.
+
+An encoder is a function `(value[, given]) -> bytes`. It says that it refuses a value (`REFUSALS`), not why: `traced_writer` looks at the
+value again and finds out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from struct import error as packing_error
+from struct import pack
+from typing import Any, assert_never
+
+from treekem.errors import UsageError
+from treekem.wire.decoder import ARRAY_CODES
+from treekem.wire.shapes import (
+    EncodedShape,
+    EnumShape,
+    FixedShape,
+    GivenShape,
+    OpaqueShape,
+    OptionalShape,
+    Shape,
+    StructShape,
+    UIntShape,
+    UnionShape,
+    VectorShape,
+    WhenShape,
+)
+from treekem.wire.source import Source
+from treekem.wire.varint import encode_varint
+
+REFUSALS = (AttributeError, KeyError, OverflowError, TypeError, ValueError, packing_error, UsageError)
+"""What an encoder raises on a value that its shape does not hold."""
+
+
+@cache
+def encoder_of(shape: Shape) -> Callable[..., bytes]:
+    """Return the encoder of a shape."""
+    writer = _Writer()
+    parts = writer.struct_parts(shape) if isinstance(shape, StructShape) else writer.parts(shape, "value")
+    writer.source.line(f"return {writer.joined(parts)}")
+    given = ", given=None" if isinstance(shape, StructShape) and shape.has_context else ""
+    return writer.source.compile("encode", f"value{given}")
+
+
+class _Writer:
+    """Writes the expressions whose values, joined, are the encoding of a shape, and the statements that they need."""
+
+    def __init__(self) -> None:
+        self.source = Source()
+
+    def joined(self, parts: list[str]) -> str:
+        """Return one expression for all parts."""
+        if len(parts) == 1:
+            return f"{self.source.bind(bytes)}({parts[0]})"
+        return f'b"".join(({", ".join(parts)}))' if parts else 'b""'
+
+    def struct_parts(self, shape: StructShape) -> list[str]:
+        """Return the parts of every field."""
+        parts: list[str] = []
+        for name, field in shape.fields:
+            variable = self.source.local()
+            self.source.line(f"{variable} = value.{name}")
+            parts += self.parts(field, variable)
+        return parts
+
+    def parts(self, shape: Shape, value: str) -> list[str]:
+        """Return the parts of the value that the expression `value` names."""
+        bind = self.source.bind
+        match shape:
+            case UIntShape(width):
+                return [f'{value}.to_bytes({width}, "big")']
+            case EnumShape(kind, width):
+                return [f"{bind({member: member.to_bytes(width, 'big') for member in kind})}[{value}]"]
+            case OpaqueShape():
+                return [self._header(f"len({value})"), value]
+            case FixedShape(length):
+                self._refuse_if(f"len({value}) != {length}")
+                return [value]
+            case VectorShape(element):
+                return self._vector_parts(element, value)
+            case OptionalShape(inner):
+                return [self._optional_part(inner, value)]
+            case UnionShape(tag_width, members):
+                tag, encode = self.source.local(), self.source.local()
+                table = {
+                    member.kind: (number.to_bytes(tag_width, "big"), encoder_of(member)) for number, member in members
+                }
+                self.source.line(f"{tag}, {encode} = {bind(table)}[type({value})]")
+                return [tag, f"{encode}({value})"]
+            case WhenShape():
+                return [self._when_part(shape, value)]
+            case GivenShape(inner, field, predicate):
+                return [f"{bind(encoder_of(inner))}({value}, bool({bind(predicate)}(value.{field})))"]
+            case EncodedShape():
+                return [value]
+            case StructShape():
+                return [f"{bind(encoder_of(shape))}({value})"]
+            case _:
+                assert_never(shape)
+
+    def _header(self, length: str) -> str:
+        variable = self.source.local()
+        self.source.line(f"{variable} = {length}")
+        short = self.source.bind([bytes((n,)) for n in range(64)])
+        return f"({short}[{variable}] if {variable} < 64 else {self.source.bind(encode_varint)}({variable}))"
+
+    def _refuse_if(self, condition: str) -> None:
+        with self.source.block(f"if {condition}:"):
+            self.source.line("raise ValueError")
+
+    def _vector_parts(self, element: Shape, value: str) -> list[str]:
+        content = self.source.local()
+        if isinstance(element, UIntShape):
+            code = ARRAY_CODES[element.width]
+            self.source.line(f'{content} = {self.source.bind(pack)}(f">{{len({value})}}{code}", *{value})')
+        else:
+            self.source.line(f'{content} = b"".join(map({self.source.bind(encoder_of(element))}, {value}))')
+        return [self._header(f"len({content})"), content]
+
+    def _optional_part(self, inner: Shape, value: str) -> str:
+        content = self.source.local()
+        with self.source.block(f"if {value} is None:"):
+            self.source.line(f'{content} = b"\\0"')
+        with self.source.block("else:"):
+            self.source.line(f"{content} = {self.joined(['b' + repr(chr(1)), *self.parts(inner, value)])}")
+        return content
+
+    def _when_part(self, shape: WhenShape, value: str) -> str:
+        if shape.field is None:
+            self._refuse_if(f"given is not None and given == ({value} is None)")
+        else:
+            self._refuse_if(f"bool({self.source.bind(shape.predicate)}(value.{shape.field})) == ({value} is None)")
+        content = self.source.local()
+        self.source.line(f'{content} = b""')
+        with self.source.block(f"if {value} is not None:"):
+            self.source.line(f"{content} = {self.joined(self.parts(shape.inner, value))}")
+        return content
