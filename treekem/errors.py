@@ -101,7 +101,7 @@ class MLSError(Exception):
 
     default_code: ClassVar[Code] = Code.MALFORMED
 
-    def __init__(  # noqa: PLR0913  (the attributes, each by name)
+    def __init__(
         self,
         message: str,
         *,
@@ -126,7 +126,7 @@ class MLSError(Exception):
 class MalformedMessage(MLSError):
     """Bytes that are not an MLS object: `where` names the field, `offset` the byte, counted from the start of the input."""
 
-    def __init__(  # noqa: PLR0913  (the attributes, each by name)
+    def __init__(
         self,
         message: str,
         *,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from treekem.errors import Code, MLSError
 
 
-def require(  # noqa: PLR0913  (what an error carries, by name)
+def require(
     condition: bool,
     error: type[MLSError],
     rule: str,

@@ -1,0 +1,45 @@
+"""The requirement IDs that a test may carry.
+
+`requirement_ids.txt` lists every requirement of RFC 9420, one `R-<section>-<nn>` per line; append only. `N-…` names a
+check beyond the RFC and `S-…` one that follows from a setting; these two lists are open.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+MAX_IDS_PER_TEST = 5
+_BEYOND_THE_RFC = re.compile(r"[NS]-[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@cache
+def requirement_ids() -> frozenset[str]:
+    """Return the IDs of all requirements of the RFC."""
+    listing = Path(__file__).with_name("requirement_ids.txt")
+    return frozenset(listing.read_text(encoding="ascii").split())
+
+
+def section_of(requirement_id: str) -> str:
+    """Return the section that a requirement stands in: "12.4.3.1" of "R-12.4.3.1-07", "C" of "R-C-01"."""
+    return requirement_id.removeprefix("R-").rpartition("-")[0]
+
+
+def is_known(rule: str) -> bool:
+    """Whether `rule` is a requirement of the RFC, or has the form of an ID beyond it."""
+    return rule in requirement_ids() or _BEYOND_THE_RFC.fullmatch(rule) is not None
+
+
+def faults_of_marks(rules: tuple[object, ...]) -> list[str]:
+    """Return what is wrong with the IDs that one test carries; nothing when all is well."""
+    unknown = [rule for rule in rules if not (isinstance(rule, str) and is_known(rule))]
+    faults = [f"{rule!r} is no requirement ID" for rule in unknown]
+
+    if not rules:
+        faults.append("an rfc mark names no requirement")
+    if len(rules) > MAX_IDS_PER_TEST:
+        faults.append(f"{len(rules)} IDs, where {MAX_IDS_PER_TEST} are the most that one test can show")
+    if len(set(map(repr, rules))) < len(rules):
+        faults.append("an ID is named twice")
+    return faults
