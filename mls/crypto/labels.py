@@ -1,0 +1,44 @@
+"""The four structs that are hashed, expanded or signed and never sent, as bytes.
+
+They are built by hand, not declared: a hash ratchet builds one for every secret that it derives.
+RFC 9420 §5.1.2, §5.1.3, §5.2, §8.
+"""
+
+from __future__ import annotations
+
+from treekem.wire import encode_varint
+
+_PREFIX = b"MLS 1.0 "
+
+
+def labelled(label: bytes, content: bytes) -> bytes:
+    """Return SignContent(label, content), and the EncryptContext of the same shape, with "MLS 1.0 " before the label.
+
+    RFC 9420 §5.1.2, §5.1.3.
+    """
+    return vector(_PREFIX + label) + vector(content)
+
+
+def ref_hash_input(label: bytes, value: bytes) -> bytes:
+    """Return RefHashInput(label, value); the label is taken whole, because callers name it with its "MLS 1.0 ".
+
+    RFC 9420 §5.2.
+    """
+    return vector(label) + vector(value)
+
+
+def kdf_label(length: int, label: bytes, context: bytes) -> bytes:
+    """Return KDFLabel(length, "MLS 1.0 " + label, context); `length` fits a uint16.
+
+    RFC 9420 §8.
+    """
+    return length.to_bytes(2, "big") + vector(_PREFIX + label) + vector(context)
+
+
+def vector(data: bytes) -> bytes:
+    """Return `opaque data<V>`.
+
+    RFC 9420 §2.1.2.
+    """
+    length = len(data)
+    return (bytes((length,)) if length < 0x40 else encode_varint(length)) + data

@@ -1,0 +1,186 @@
+"""AEADs, Diffie-Hellman and raw signatures: the one module that imports `cryptography`.
+
+Callers have checked the form of what comes in (`curves`); what the library refuses nevertheless leaves here as an MLSError.
+Private keys are loaded for one use and never cached. RFC 9420 §5.1; RFC 9180 §4.1, §5.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidSignature as SignatureMismatch
+from cryptography.exceptions import InvalidTag as TagMismatch
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, x448, x25519
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from mls.crypto.curves import P256, P384, P521
+from treekem.errors import Code, InvalidCiphertext, InvalidKey, UsageError
+
+
+Verifier = Callable[[bytes, bytes], bool]
+"""Whether a signature, the second argument, is one over the content, the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class DHPrivateKey:
+    """A loaded private key: `public` in serialized form, and `exchange(peer)`, DH(self, peer), for a peer of checked form.
+
+    The result is all zeros for a peer of low order. Raises InvalidKey for one off its curve.
+    """
+
+    public: bytes
+    exchange: Callable[[bytes], bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AEAD:
+    """An authenticated cipher; `id` is HPKE's AEAD identifier, lengths are in bytes. Its output ends with the tag."""
+
+    id: int
+    name: str
+    key_length: int
+    nonce_length: int
+    cipher: Callable[[bytes], AESGCM | ChaCha20Poly1305]
+
+    def seal(self, key: bytes, nonce: bytes, aad: bytes, plaintext: bytes) -> bytes:
+        """Return the ciphertext, tag included. Raises UsageError for a key or nonce of another length."""
+        self._verify_lengths(key, nonce)
+        return self.cipher(key).encrypt(nonce, plaintext, aad)
+
+    def open(self, key: bytes, nonce: bytes, aad: bytes, ciphertext: bytes) -> bytes:
+        """Return the plaintext. Raises InvalidCiphertext; UsageError for a key or nonce of another length."""
+        self._verify_lengths(key, nonce)
+        try:
+            return self.cipher(key).decrypt(nonce, ciphertext, aad)
+        except TagMismatch:
+            raise InvalidCiphertext("the ciphertext does not open", rule="R-5.1.3-03") from None
+
+    def _verify_lengths(self, key: bytes, nonce: bytes) -> None:
+        if len(key) != self.key_length or len(nonce) != self.nonce_length:
+            raise UsageError(f"{self.name} takes a key of {self.key_length} bytes and a nonce of {self.nonce_length}")
+
+
+AES_128_GCM = AEAD(0x0001, "AES-128-GCM", 16, 12, AESGCM)
+AES_256_GCM = AEAD(0x0002, "AES-256-GCM", 32, 12, AESGCM)
+CHACHA20_POLY1305 = AEAD(0x0003, "ChaCha20Poly1305", 32, 12, ChaCha20Poly1305)
+
+
+def load_x25519(private: bytes) -> DHPrivateKey:
+    """Load an X25519 private key of 32 bytes."""
+    key = x25519.X25519PrivateKey.from_private_bytes(private)
+
+    def exchange(peer: bytes) -> bytes:
+        point = x25519.X25519PublicKey.from_public_bytes(peer)
+        try:
+            return key.exchange(point)
+        except ValueError:  # The library refuses an all-zero result; the caller refuses it by its own rule.
+            return bytes(32)
+
+    return DHPrivateKey(key.public_key().public_bytes_raw(), exchange)
+
+
+def load_x448(private: bytes) -> DHPrivateKey:
+    """Load an X448 private key of 56 bytes."""
+    key = x448.X448PrivateKey.from_private_bytes(private)
+
+    def exchange(peer: bytes) -> bytes:
+        point = x448.X448PublicKey.from_public_bytes(peer)
+        try:
+            return key.exchange(point)
+        except ValueError:  # As for X25519.
+            return bytes(56)
+
+    return DHPrivateKey(key.public_key().public_bytes_raw(), exchange)
+
+
+def accept_every_point(public: bytes) -> None:
+    """Accept: X25519 and X448 compute with every string of their length."""
+
+
+@dataclass(frozen=True, slots=True)
+class EdDSA:
+    """Ed25519 or Ed448; private keys are seeds, signatures R followed by S."""
+
+    load_private: Callable[[bytes], ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey]
+    load_public: Callable[[bytes], ed25519.Ed25519PublicKey | ed448.Ed448PublicKey]
+
+    def public_key(self, private: bytes) -> bytes:
+        """Return the public key of a seed."""
+        return self.load_private(private).public_key().public_bytes_raw()
+
+    def sign(self, private: bytes, content: bytes) -> bytes:
+        """Return the signature over `content`, which is deterministic by design."""
+        return self.load_private(private).sign(content)
+
+    def verifier(self, public: bytes) -> Verifier:
+        """Parse a public key of checked form for verification."""
+        verify = self.load_public(public).verify
+        return lambda content, signature: _succeeds(verify, signature, content)
+
+
+ED25519 = EdDSA(ed25519.Ed25519PrivateKey.from_private_bytes, ed25519.Ed25519PublicKey.from_public_bytes)
+ED448 = EdDSA(ed448.Ed448PrivateKey.from_private_bytes, ed448.Ed448PublicKey.from_public_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class NIST:
+    """ECDH and ECDSA over a NIST curve, ECDSA with `hash`; private keys are big-endian numbers, checked before."""
+
+    curve: ec.EllipticCurve
+    hash: hashes.HashAlgorithm
+    order: int
+
+    def load(self, private: bytes) -> DHPrivateKey:
+        """Load a private key for Diffie-Hellman."""
+        key = self._private_key(private)
+        public = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        return DHPrivateKey(public, lambda peer: key.exchange(ec.ECDH(), self._point(peer)))
+
+    def verify_point(self, public: bytes) -> None:
+        """Check that a point of checked form lies on the curve. Raises InvalidKey."""
+        self._point(public)
+
+    def public_key(self, private: bytes) -> bytes:
+        """Return the uncompressed point of a private key."""
+        return self.load(private).public
+
+    def sign(self, private: bytes, content: bytes) -> bytes:
+        """Return a DER signature: deterministic (RFC 6979), and of the two values of s that verify the lower.
+
+        Nonces that depend on key and content alone make runs with seeded entropy reproducible, and survive a bad generator.
+        """
+        signature = self._private_key(private).sign(content, ec.ECDSA(self.hash, deterministic_signing=True))
+        r, s = decode_dss_signature(signature)
+        return signature if 2 * s < self.order else encode_dss_signature(r, self.order - s)
+
+    def verifier(self, public: bytes) -> Verifier:
+        """Parse a public key of checked form for verification. Raises InvalidKey for a point off the curve."""
+        verify, algorithm = self._point(public).verify, ec.ECDSA(self.hash)
+        return lambda content, signature: _succeeds(verify, signature, content, algorithm)
+
+    def _private_key(self, private: bytes) -> ec.EllipticCurvePrivateKey:
+        return ec.derive_private_key(int.from_bytes(private, "big"), self.curve)
+
+    def _point(self, public: bytes) -> ec.EllipticCurvePublicKey:
+        try:
+            return ec.EllipticCurvePublicKey.from_encoded_point(self.curve, public)
+        except ValueError:
+            refusal = f"the point is not on {self.curve.name}"
+            raise InvalidKey(refusal, code=Code.NON_CANONICAL_KEY, rule="R-5.1.1-04") from None
+
+
+NIST_P256 = NIST(ec.SECP256R1(), hashes.SHA256(), P256.order)
+NIST_P384 = NIST(ec.SECP384R1(), hashes.SHA384(), P384.order)
+NIST_P521 = NIST(ec.SECP521R1(), hashes.SHA512(), P521.order)
+
+
+def _succeeds(verify: Callable[..., None], *arguments: object) -> bool:
+    try:
+        verify(*arguments)
+    except SignatureMismatch:
+        return False
+    return True
