@@ -1,4 +1,4 @@
-"""Encoding and decoding: the compiled functions first, the traced ones when those refuse."""
+"""Encoding and decoding: compiled functions first, and traced ones to say what was wrong."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from treekem.errors import Code, MalformedMessage, UsageError
 from treekem.rules import require
 from treekem.wire import decoder, encoder
 from treekem.wire.declaration import declaration_of
-from treekem.wire.shapes import StructShape, shape_of
+from treekem.wire.shapes import Shape, StructShape, name_of, shape_of
+from treekem.wire.traced_reader import TracedReader
+from treekem.wire.traced_writer import TracedWriter
 
 T = TypeVar("T")
+
+Octets = bytes | bytearray | memoryview
 
 
 def encode(value: object) -> bytes:
@@ -19,7 +23,7 @@ def encode(value: object) -> bytes:
     RFC 9420 §2.1.
     """
     if declaration_of(type(value)) is None:
-        raise UsageError(f"{type(value).__name__} is not a struct")
+        raise UsageError(f"a {type(value).__name__} is not a struct")
     return encode_as(type(value), value)
 
 
@@ -31,45 +35,81 @@ def encode_as(kind: object, value: object) -> bytes:
     shape = shape_of(kind)
     try:
         return encoder.encoder_of(shape)(value)
-    except encoder.REFUSALS as error:
-        raise UsageError(f"{shape.name} cannot be encoded: {error}") from error
+    except encoder.REFUSALS as refusal:
+        TracedWriter().measure(shape, value)
+        raise UsageError(f"this {name_of(shape)} has no encoding") from refusal
 
 
 @overload
-def decode(kind: type[T], data: bytes | bytearray | memoryview, *, limit: int | None = None) -> T: ...
+def decode(kind: type[T], data: Octets, *, limit: int | None = None) -> T: ...
 @overload
-def decode(kind: object, data: bytes | bytearray | memoryview, *, limit: int | None = None) -> Any: ...  # noqa: ANN401
-def decode(kind: object, data: bytes | bytearray | memoryview, *, limit: int | None = None) -> Any:
-    value, end = _decode(kind, bytes(data), 0, None)
-    if end != len(data):
-        raise MalformedMessage("malformed", code=Code.TRAILING_DATA, rule="R-2.1-08")
-    return value
+def decode(kind: object, data: Octets, *, limit: int | None = None) -> Any: ...  # noqa: ANN401  (no type says "a union")
+def decode(kind: object, data: Octets, *, limit: int | None = None) -> object:
+    """Return the value that `data`, to its last byte, encodes.
 
+    `kind` is a struct, or any annotation of a field: of a union say `node: Node = decode(Node, data)`. Raises
+    MalformedMessage, which names the rule, the field and the offset; for more than `limit` bytes, before reading any.
 
-@overload
-def decode_prefix(
-    kind: type[T], data: bytes | bytearray | memoryview, offset: int = 0, *, given: bool | None = None
-) -> tuple[T, int]: ...
-@overload
-def decode_prefix(
-    kind: object, data: bytes | bytearray | memoryview, offset: int = 0, *, given: bool | None = None
-) -> tuple[Any, int]: ...
-def decode_prefix(
-    kind: object, data: bytes | bytearray | memoryview, offset: int = 0, *, given: bool | None = None
-) -> tuple[Any, int]:
-    return _decode(kind, bytes(data), offset, given)
-
-
-def _decode(kind: object, data: bytes, offset: int, given: bool | None) -> tuple[Any, int]:
+    RFC 9420 §2.1.
+    """
+    data = _bytes_of(data)
+    if limit is not None:
+        message = f"{len(data)} bytes where {limit} are allowed"
+        require(len(data) <= limit, MalformedMessage, "R-2.1.2-07", message, code=Code.LIMIT_EXCEEDED)
     shape = shape_of(kind)
-    arguments: tuple[object, ...] = (data, offset, len(data))
-    if isinstance(shape, StructShape) and shape.has_context:
-        require(given is not None, UsageError, "", f"{shape.name} depends on its context")
-        arguments += (given,)
     try:
-        value, end = decoder.decoder_of(shape)(*arguments)
-    except decoder.REFUSALS as error:
-        raise MalformedMessage("malformed") from error
-    if end > len(data):
-        raise MalformedMessage("truncated", code=Code.TRUNCATED, rule="R-2.1-07")
-    return value, end
+        value, end = decoder.decoder_of(shape)(data, 0, len(data), *_context(shape, None))
+    except decoder.REFUSALS:
+        end = -1
+    if end == len(data):
+        return value
+    TracedReader(data).read_all(shape)
+    raise _unexplained(shape)
+
+
+@overload
+def decode_prefix(kind: type[T], data: Octets, offset: int = 0, *, given: bool | None = None) -> tuple[T, int]: ...
+@overload
+def decode_prefix(kind: object, data: Octets, offset: int = 0, *, given: bool | None = None) -> tuple[Any, int]: ...
+def decode_prefix(kind: object, data: Octets, offset: int = 0, *, given: bool | None = None) -> tuple[object, int]:
+    """Return the value that begins at `offset`, and the offset behind it.
+
+    `given` is what `Given` would say of the struct. Raises MalformedMessage like `decode`; offsets count from the start
+    of `data`.
+
+    RFC 9420 §2.1.
+    """
+    data = _bytes_of(data)
+    if not 0 <= offset <= len(data):
+        raise UsageError(f"offset {offset} lies outside of {len(data)} bytes")
+    shape = shape_of(kind)
+    try:
+        value, end = decoder.decoder_of(shape)(data, offset, len(data), *_context(shape, given))
+    except decoder.REFUSALS:
+        end = len(data) + 1
+    if end <= len(data):
+        return value, end
+    TracedReader(data, offset).read(shape, given=bool(given))
+    raise _unexplained(shape)
+
+
+def _bytes_of(data: object) -> bytes:
+    if isinstance(data, bytes):
+        return data
+    if isinstance(data, bytearray | memoryview):
+        return bytes(data)
+    raise UsageError(f"a {type(data).__name__} is not bytes")
+
+
+def _context(shape: Shape, given: bool | None) -> tuple[bool, ...]:
+    """Return the last argument of a decoder whose struct depends on its context."""
+    if not (isinstance(shape, StructShape) and shape.has_context):
+        return ()
+    if given is None:
+        raise UsageError(f"{name_of(shape)} depends on its context: decode_prefix takes it as `given`")
+    return (given,)
+
+
+def _unexplained(shape: Shape) -> MalformedMessage:
+    """Refuse what the compiled decoder refused and the traced reader read: the stricter of the two counts."""
+    return MalformedMessage(f"this {name_of(shape)} is malformed")

@@ -55,7 +55,8 @@ class Width:
 class When:
     """Marks `T | None` as present, without a presence octet, exactly when a condition holds.
 
-    The condition is `predicate(value of the earlier field)`, or, for a bare `When()`, what `Given` says around the struct.
+    The condition is `predicate(value of the earlier field)`, or, for a bare `When()`, what `Given` says around the
+    struct.
     """
 
     field: str | None = None
@@ -64,7 +65,7 @@ class When:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """Marks a struct with bare `When()` fields: they are present exactly when `predicate(value of the earlier field)`."""
+    """Marks a struct with bare `When()` fields: they are there exactly when `predicate(value of the earlier field)`."""
 
     field: str
     predicate: Predicate
@@ -95,8 +96,8 @@ def struct(
 ) -> type[T] | Callable[[type[T]], type[T]]:
     """Declare a wire struct: the class becomes a frozen, slotted dataclass.
 
-    `tag` is the number that selects it in unions, `tag_width` that number's width in bytes. Annotations are read at the first
-    use, so they may name what is declared later in the module.
+    `tag` is the number that selects it in unions, `tag_width` that number's width in bytes. Annotations are read at
+    the first use, so they may name what is declared later in the module.
 
     RFC 9420 §2.1.
     """

@@ -2,10 +2,10 @@
 
 A decoder is a function `(buf, pos, size[, given]) -> (value, next pos)` over `buf`, which is `size` bytes long.
 
-What makes it fast is that it does not compare each field with the end of the input. A slice past the end is short, an index past the
-end raises IndexError, and positions only grow: so a reader that ran over the end of a vector, or of the input, is found out where
-the vector, or the input, ends. Every caller compares there, and nothing is returned before. Lengths of vectors alone are compared
-with `size` at once, which bounds loops and allocations by the input.
+What makes it fast is that it does not compare each field with the end of the input. A slice past the end is short, an
+index past the end raises IndexError, and positions only grow: so a reader that ran over the end of a vector, or of the
+input, is found out where the vector, or the input, ends. Every caller compares there, and nothing is returned before.
+Lengths of vectors alone are compared with `size` at once, which bounds loops and allocations by the input.
 
 A decoder says that it refuses (`REFUSALS`), not why: `traced_reader` reads the input again and finds out.
 """
@@ -58,7 +58,10 @@ def decoder_of(shape: Shape) -> Callable[..., tuple[Any, int]]:
 
 @cache
 def _elements_of(shape: Shape) -> Callable[[bytes, int, int, int], Iterator[Any]]:
-    """Return a generator of the elements between `pos` and `end`; it takes no memory besides the tuple that collects them."""
+    """Return a generator of the elements between `pos` and `end`.
+
+    A generator needs no list beside the tuple that collects its elements.
+    """
     writer = _Writer()
     source = writer.source
     with source.block("while pos < end:"):

@@ -1,7 +1,7 @@
 """Generates one encoder per struct.
 
-An encoder is a function `(value[, given]) -> bytes`. It says that it refuses a value (`REFUSALS`), not why: `traced_writer` looks at the
-value again and finds out.
+An encoder is a function `(value[, given]) -> bytes`. It says that it refuses a value (`REFUSALS`), not why:
+`traced_writer` looks at the value again and finds out.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from struct import error as packing_error
 from struct import pack
-from typing import Any, assert_never
+from typing import assert_never
 
 from treekem.errors import UsageError
 from treekem.wire.decoder import ARRAY_CODES
@@ -53,9 +53,7 @@ class _Writer:
 
     def joined(self, parts: list[str]) -> str:
         """Return one expression for all parts."""
-        if len(parts) == 1:
-            return f"{self.source.bind(bytes)}({parts[0]})"
-        return f'b"".join(({", ".join(parts)}))' if parts else 'b""'
+        return f'b"".join(({", ".join(parts)},))' if parts else 'b""'
 
     def struct_parts(self, shape: StructShape) -> list[str]:
         """Return the parts of every field."""

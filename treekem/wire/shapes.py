@@ -16,84 +16,56 @@ from treekem.index import LeafIndex
 from treekem.wire.declaration import Encoded, Fixed, Given, Predicate, Unsigned, When, Width, declaration_of
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class UIntShape:
     """An unsigned integer in network byte order."""
 
     width: int
 
-    @property
-    def name(self) -> str:
-        return f"uint{8 * self.width}"
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class EnumShape:
     """A closed enum."""
 
     kind: type[IntEnum]
     width: int
 
-    @property
-    def name(self) -> str:
-        return self.kind.__name__
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class OpaqueShape:
     """`opaque x<V>`."""
 
-    @property
-    def name(self) -> str:
-        return "opaque<V>"
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FixedShape:
     """`opaque x[length]`."""
 
     length: int
 
-    @property
-    def name(self) -> str:
-        return f"opaque[{self.length}]"
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class VectorShape:
     """`T x<V>`."""
 
     element: Shape
 
-    @property
-    def name(self) -> str:
-        return f"{self.element.name}<V>"
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class OptionalShape:
     """`optional<T>`."""
 
     inner: Shape
 
-    @property
-    def name(self) -> str:
-        return f"optional<{self.inner.name}>"
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class UnionShape:
     """An enum of `tag_width` bytes, followed by the struct that it selects."""
 
     tag_width: int
     members: tuple[tuple[int, StructShape], ...]
 
-    @property
-    def name(self) -> str:
-        return " | ".join(member.name for _, member in self.members)
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class WhenShape:
     """A value that is there exactly when `predicate(field)`, or, without them, when the context says so."""
 
@@ -101,12 +73,8 @@ class WhenShape:
     field: str | None
     predicate: Predicate | None
 
-    @property
-    def name(self) -> str:
-        return self.inner.name
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class GivenShape:
     """A struct whose context says `predicate(field)`."""
 
@@ -114,20 +82,12 @@ class GivenShape:
     field: str
     predicate: Predicate
 
-    @property
-    def name(self) -> str:
-        return self.inner.name
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class EncodedShape:
     """The bytes of one `inner`."""
 
     inner: Shape
-
-    @property
-    def name(self) -> str:
-        return self.inner.name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,10 +96,6 @@ class StructShape:
 
     kind: type[object]
     fields: tuple[tuple[str, Shape], ...]
-
-    @property
-    def name(self) -> str:
-        return self.kind.__name__
 
     @property
     def has_context(self) -> bool:
@@ -184,6 +140,27 @@ def shape_of(annotation: object) -> Shape:
     raise UsageError(f"{annotation!r} has no wire format")
 
 
+def name_of(shape: Shape) -> str:
+    """Return the type's name, as the RFC would write it."""
+    match shape:
+        case UIntShape(width):
+            return f"uint{8 * width}"
+        case EnumShape(kind) | StructShape(kind):
+            return kind.__name__
+        case OpaqueShape():
+            return "opaque<V>"
+        case FixedShape(length):
+            return f"opaque[{length}]"
+        case VectorShape(element):
+            return f"{name_of(element)}<V>"
+        case OptionalShape(inner):
+            return f"optional<{name_of(inner)}>"
+        case UnionShape(_, members):
+            return " | ".join(name_of(member) for _, member in members)
+        case WhenShape(inner) | GivenShape(inner) | EncodedShape(inner):
+            return name_of(inner)
+
+
 def least_size(shape: Shape) -> int:
     """Return the size of the shortest encoding, in bytes."""
     match shape:
@@ -206,7 +183,7 @@ def least_size(shape: Shape) -> int:
 def _nested_shape(annotation: object) -> Shape:
     shape = shape_of(annotation)
     if isinstance(shape, StructShape) and shape.has_context:
-        raise UsageError(f"{shape.name} depends on its context, which Given tells")
+        raise UsageError(f"{name_of(shape)} depends on its context, which Given tells")
     return shape
 
 

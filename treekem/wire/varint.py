@@ -45,7 +45,8 @@ def decode_varint(data: bytes, offset: int = 0) -> tuple[int, int]:
 def decode_long_varint(buf: bytes, pos: int) -> tuple[int, int]:
     """Read a header of two or four bytes that may run past the end of `buf`, which is for the caller to notice.
 
-    Raises MalformedMessage, without place, for the form; the generated decoders call this, having read short headers themselves.
+    Raises MalformedMessage, without place, for the form; generated decoders, which read short headers themselves, call
+    it.
     """
     first = buf[pos]
     if first < 0x80:  # noqa: PLR2004  (the bits 01)
