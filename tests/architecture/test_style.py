@@ -19,7 +19,6 @@ PURE = ("treekem/", "mls/crypto/", "mls/messages/", "mls/schedule/", "mls/identi
 IMPURE_MODULES = {"logging", "random", "secrets", "socket", "sqlite3", "tempfile", "time", "uuid", "warnings"}
 IMPURE_BUILTINS = {"input", "open", "print"}
 IMPURE_CALLS = {
-    "generate",
     "generate_private_key",
     "getenv",
     "getrandbits",
@@ -58,8 +57,14 @@ def calls_of(module: Module) -> Iterator[tuple[str, ast.Call]]:
 
 
 def is_impure(name: str, call: ast.Call) -> bool:
-    """Whether a call reaches outside; a method called `open` opens a ciphertext, the built-in function a file."""
-    return name in IMPURE_CALLS or (isinstance(call.func, ast.Name) and name in IMPURE_BUILTINS)
+    """Whether a call reaches outside.
+
+    A method called `open` opens a ciphertext, the built-in function a file. A library that generates keys from nothing
+    draws its own randomness; what is generated from an argument does not.
+    """
+    is_builtin = isinstance(call.func, ast.Name) and name in IMPURE_BUILTINS
+    is_drawn = name == "generate" and not (call.args or call.keywords)
+    return name in IMPURE_CALLS or is_builtin or is_drawn
 
 
 def length_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
