@@ -9,7 +9,7 @@ from treekem.rules import require
 from treekem.wire import decoder, encoder
 from treekem.wire.declaration import declaration_of
 from treekem.wire.shapes import Shape, StructShape, name_of, shape_of
-from treekem.wire.traced_reader import TracedReader
+from treekem.wire.traced_reader import FaultFinder
 from treekem.wire.traced_writer import TracedWriter
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ def decode(kind: object, data: Octets, *, limit: int | None = None) -> object:
         end = -1
     if end == len(data):
         return value
-    TracedReader(data).read_all(shape)
+    FaultFinder(data).read_all(shape)
     raise _unexplained(shape)
 
 
@@ -89,7 +89,7 @@ def decode_prefix(kind: object, data: Octets, offset: int = 0, *, given: bool | 
         end = len(data) + 1
     if end <= len(data):
         return value, end
-    TracedReader(data, offset).read(shape, given=bool(given))
+    FaultFinder(data, offset).read(shape, given=bool(given))
     raise _unexplained(shape)
 
 
@@ -111,5 +111,5 @@ def _context(shape: Shape, given: bool | None) -> tuple[bool, ...]:
 
 
 def _unexplained(shape: Shape) -> MalformedMessage:
-    """Refuse what the compiled decoder refused and the traced reader read: the stricter of the two counts."""
+    """Refuse what the compiled decoder refused and the fault finder read: the stricter of the two counts."""
     return MalformedMessage(f"this {name_of(shape)} is malformed")
