@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from treekem.index import LeafIndex
-from treekem.leaf_node import LeafNode
-from treekem.wire import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+from treekem.errors import Code, InvalidTree, MalformedMessage
+from treekem.index import LeafIndex, NodeIndex, is_leaf
+from treekem.leaf_node import CommitSource, LeafNode
+from treekem.rules import require
+from treekem.wire import Encoded, decode, decode_prefix, decode_varint, encode, encode_as, encode_varint, struct
 
 
 @struct(tag=2, tag_width=1)
@@ -42,3 +48,125 @@ class UpdatePath:
 
     leaf_node: LeafNode
     nodes: tuple[UpdatePathNode, ...]
+
+
+@struct(tag=1, tag_width=1)
+class LeafNodeHashInput:
+    """What a leaf's tree hash covers; its node as encoded. RFC 9420 §7.8."""
+
+    leaf_index: LeafIndex
+    leaf_node: Annotated[bytes, Encoded(LeafNode)] | None
+
+
+@struct(tag=2, tag_width=1)
+class ParentNodeHashInput:
+    """What a parent's tree hash covers. RFC 9420 §7.8."""
+
+    parent_node: ParentNode | None
+    left_hash: bytes
+    right_hash: bytes
+
+
+TreeHashInput = LeafNodeHashInput | ParentNodeHashInput
+"""What a tree hash covers. RFC 9420 §7.8."""
+
+
+@struct
+class ParentHashInput:
+    """What a parent hash covers. RFC 9420 §7.9."""
+
+    encryption_key: bytes
+    parent_hash: bytes
+    original_sibling_tree_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LeafSlot:
+    """A leaf as the tree keeps it: encoded, with what the tree needs of it; `parent_hash` if a commit brought it."""
+
+    encoded: bytes
+    encryption_key: bytes
+    parent_hash: bytes | None
+
+    @classmethod
+    def of(cls, leaf_node: LeafNode, encoded: bytes | None = None) -> Self:
+        """Return the slot of `leaf_node`; its encoding need not be given."""
+        source = leaf_node.source
+        parent_hash = source.parent_hash if isinstance(source, CommitSource) else None
+        return cls(encode(leaf_node) if encoded is None else encoded, leaf_node.encryption_key, parent_hash)
+
+    def leaf_node(self) -> LeafNode:
+        """Return the leaf node, decoded anew."""
+        return decode(LeafNode, self.encoded)
+
+
+Content = LeafSlot | ParentNode | None
+"""What a place of the tree holds; `None` where the node is blank."""
+
+
+@struct(tag=1, tag_width=1)
+class _EncodedLeaf:
+    """A leaf of the ratchet_tree vector, as encoded."""
+
+    leaf_node: Annotated[bytes, Encoded(LeafNode)]
+
+
+_Entry = _EncodedLeaf | ParentNode | None
+_DecodedEntry = Node | None
+
+
+def encode_ratchet_tree(nodes: Iterable[tuple[NodeIndex, LeafSlot | ParentNode]]) -> bytes:
+    """Return the ratchet_tree vector of nodes that come in the order of their indices; blanks are filled in.
+
+    RFC 9420 §12.4.3.3.
+    """
+    blank = encode_as(_Entry, None)
+    entries = []
+    n_entries = 0
+    for x, node in nodes:
+        entries.append(blank * (x - n_entries))
+        entries.append(encode_as(_Entry, _EncodedLeaf(node.encoded) if isinstance(node, LeafSlot) else node))
+        n_entries = x + 1
+    body = b"".join(entries)
+    return encode_varint(len(body)) + body
+
+
+def decode_ratchet_tree(
+    data: bytes, place: Callable[[int], NodeIndex] = NodeIndex
+) -> tuple[int, dict[NodeIndex, LeafSlot | ParentNode]]:
+    """Return the number of entries of a ratchet_tree vector, and those that are not blank by the `place` of each entry.
+
+    Raises MalformedMessage, or InvalidTree for a vector that is empty, ends in a blank, or puts a leaf in a parent's
+    place.
+
+    RFC 9420 §12.4.3.3.
+    """
+    length, offset = decode_varint(data, 0)
+    require(
+        length >= len(data) - offset, MalformedMessage, "R-2.1-08", "bytes after ratchet_tree", code=Code.TRAILING_DATA
+    )
+    require(
+        length <= len(data) - offset, MalformedMessage, "R-2.1-07", "ratchet_tree is cut short", code=Code.TRUNCATED
+    )
+
+    nodes: dict[NodeIndex, LeafSlot | ParentNode] = {}
+    n_entries, is_blank = 0, True
+    while offset < len(data):
+        is_blank = data[offset] == 0
+        if is_blank:
+            offset += 1
+        else:
+            x = place(n_entries)
+            nodes[x], offset = _decode_entry(data, offset, x)
+        n_entries += 1
+    require(not is_blank, InvalidTree, "R-12.4.3.3-03", "ratchet_tree is empty or ends in a blank node")
+    return n_entries, nodes
+
+
+def _decode_entry(data: bytes, offset: int, x: NodeIndex) -> tuple[LeafSlot | ParentNode, int]:
+    """Return an entry that is not blank, and where the next one starts."""
+    node, end = decode_prefix(_DecodedEntry, data, offset)
+    right_kind = isinstance(node, LeafNode) == is_leaf(x)
+    require(right_kind, InvalidTree, "R-12.4.3.3-05", f"node {x} is a leaf in a parent's place, or the reverse")
+    # A leaf stands after the octets of its presence and its type.
+    return (LeafSlot.of(node, data[offset + 2 : end]) if isinstance(node, LeafNode) else node), end

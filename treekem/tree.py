@@ -1,0 +1,257 @@
+"""The ratchet tree: an immutable value whose edits share structure with it. RFC 9420 §4, §7.7, §12.1.1-12.1.3."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+
+from treekem import hashing
+from treekem.columns import NodeColumns, place_in_block
+from treekem.errors import InvalidTree, UsageError
+from treekem.index import (
+    LeafIndex,
+    NodeIndex,
+    copath,
+    direct_path,
+    is_leaf,
+    leaf_of,
+    left,
+    node_of,
+    node_width,
+    right,
+    root,
+)
+from treekem.key_index import KeyIndex
+from treekem.nodes import Content, LeafSlot, ParentNode, decode_ratchet_tree, encode_ratchet_tree
+from treekem.rules import require
+from treekem.suite import TreeSuite
+
+
+class RatchetTree:
+    """The public keys of a group, arranged in a perfect binary tree.
+
+    Edits return new trees and leave this one as it is; both share what did not change. Nodes beyond the edge of the
+    tree count as blank in queries. RFC 9420 §4.1.
+    """
+
+    __slots__ = ("_columns", "_keys")
+
+    def __init__(self, columns: NodeColumns, keys: KeyIndex | None = None) -> None:
+        self._columns = columns
+        self._keys = keys
+
+    @classmethod
+    def of_leaf(cls, slot: LeafSlot) -> RatchetTree:
+        """Return the tree of a group's creator: one leaf, which is also the root. RFC 9420 §11."""
+        return cls(NodeColumns.of(1, {NodeIndex(0): slot}))
+
+    @classmethod
+    def decode(cls, data: bytes) -> RatchetTree:
+        """Return the tree of a ratchet_tree vector, padded with blanks to the next full size.
+
+        Raises MalformedMessage or InvalidTree. What the nodes hold is judged by `treekem.validation`.
+
+        RFC 9420 §12.4.3.3.
+        """
+        n_entries, nodes = decode_ratchet_tree(data)
+        return cls(NodeColumns.of(1 << (n_entries // 2).bit_length(), nodes))
+
+    def encode(self) -> bytes:
+        """Return the ratchet_tree vector, which ends with the last node that is not blank. RFC 9420 §12.4.3.3."""
+        return encode_ratchet_tree(self._columns.items())
+
+    # Queries.
+
+    @property
+    def n_leaves(self) -> int:
+        """The number of leaves, blank ones included; a power of two."""
+        return self._columns.n_leaves
+
+    @property
+    def n_members(self) -> int:
+        """The number of leaves that are not blank."""
+        return self._columns.n_members
+
+    def leaf(self, leaf: LeafIndex) -> LeafSlot | None:
+        """Return what a leaf holds; `None` for a blank one and for an index beyond the tree."""
+        node = self._content(node_of(leaf))
+        return node if isinstance(node, LeafSlot) else None
+
+    def parent(self, x: NodeIndex) -> ParentNode | None:
+        """Return what a parent holds; `None` for a blank one, for a leaf, and for an index beyond the tree."""
+        node = self._content(x)
+        return node if isinstance(node, ParentNode) else None
+
+    def is_blank(self, x: NodeIndex) -> bool:
+        """Whether node `x` holds nothing."""
+        return self._content(x) is None
+
+    def encryption_key(self, x: NodeIndex) -> bytes | None:
+        """Return the public key of node `x`; `None` for a blank one."""
+        node = self._content(x)
+        return None if node is None else node.encryption_key
+
+    def encryption_keys(self) -> Iterator[tuple[NodeIndex, bytes]]:
+        """Yield every node that is not blank with its public key, from left to right."""
+        return ((x, node.encryption_key) for x, node in self._columns.items())
+
+    def has_encryption_key(self, key: bytes, suite: TreeSuite) -> bool:
+        """Whether a node holds `key`, in whatever encoding. Raises InvalidKey.
+
+        The first question about a tree reads all its keys; trees edited from it then answer at once.
+        """
+        if self._keys is None or self._keys.suite is not suite:
+            self._keys = KeyIndex.of(suite, (key for _, key in self.encryption_keys()))
+        return key in self._keys
+
+    def leaves(self) -> Iterator[tuple[LeafIndex, LeafSlot]]:
+        """Yield the leaves that are not blank, from left to right."""
+        return ((leaf_of(x), node) for x, node in self._columns.items() if isinstance(node, LeafSlot))
+
+    def parents(self) -> Iterator[tuple[NodeIndex, ParentNode]]:
+        """Yield the parents that are not blank, from left to right."""
+        return ((x, node) for x, node in self._columns.items() if isinstance(node, ParentNode))
+
+    def first_blank_leaf(self) -> LeafIndex | None:
+        """Return the leaf that the next member takes, or `None` when the tree must grow for it."""
+        return self._columns.first_blank_leaf()
+
+    def resolution(self, x: NodeIndex) -> tuple[NodeIndex, ...]:
+        """Return the nodes whose keys together reach every member below `x`. RFC 9420 §4.1.1."""
+        return tuple(self._resolution(x))
+
+    def filtered_direct_path(self, leaf: LeafIndex) -> tuple[tuple[NodeIndex, NodeIndex], ...]:
+        """Return the direct path of a leaf, without nodes that reach nobody new; each with its child on the copath.
+
+        RFC 9420 §4.1.2.
+        """
+        self._require_inside(leaf)
+        x = node_of(leaf)
+        pairs = zip(direct_path(x, self.n_leaves), copath(x, self.n_leaves), strict=True)
+        return tuple(pair for pair in pairs if not self._columns.is_subtree_blank(pair[1]))
+
+    def tree_hash(self, suite: TreeSuite) -> bytes:
+        """Return the tree hash of the root; Nh bytes. RFC 9420 §7.8."""
+        return self.node_hash(suite, root(self.n_leaves))
+
+    def node_hash(self, suite: TreeSuite, x: NodeIndex) -> bytes:
+        """Return the tree hash of node `x`; Nh bytes. RFC 9420 §7.8."""
+        return hashing.node_hash(self._columns, suite, x)
+
+    def original_node_hash(self, suite: TreeSuite, x: NodeIndex, unmerged: tuple[LeafIndex, ...]) -> bytes:
+        """Return the tree hash of `x` as it was before the leaves `unmerged` were added; Nh bytes. RFC 9420 §7.9."""
+        return hashing.original_tree_hash(self._columns, suite, x, unmerged)
+
+    # Edits.
+
+    def add_leaf(self, slot: LeafSlot) -> tuple[RatchetTree, LeafIndex]:
+        """Return the tree with a new member at the first blank leaf, unmerged at every node above; and that leaf.
+
+        RFC 9420 §12.1.1.
+        """
+        tree, leaf = self.with_room()
+        changes: dict[NodeIndex, Content] = {node_of(leaf): slot}
+        for x in direct_path(node_of(leaf), tree.n_leaves):
+            node = tree.parent(x)
+            if node is not None:
+                changes[x] = _with_unmerged(node, leaf)
+        return tree.with_nodes(changes), leaf
+
+    def with_room(self) -> tuple[RatchetTree, LeafIndex]:
+        """Return the tree, grown to twice its size if it has no blank leaf, and its first blank leaf. RFC 9420 §7.7."""
+        leaf = self.first_blank_leaf()
+        if leaf is not None:
+            return self, leaf
+        return RatchetTree(self._columns.resized(2 * self.n_leaves), self._keys), LeafIndex(self.n_leaves)
+
+    def update_leaf(self, leaf: LeafIndex, slot: LeafSlot) -> RatchetTree:
+        """Return the tree with another leaf node for a member, and blanks from there to the root. RFC 9420 §12.1.2."""
+        self._require_member(leaf)
+        return self.with_nodes({**self._blanks_above(leaf), node_of(leaf): slot})
+
+    def remove_leaf(self, leaf: LeafIndex) -> RatchetTree:
+        """Return the tree with blanks from a member's leaf to the root, cut to the smallest size. RFC 9420 §12.1.3."""
+        self._require_member(leaf)
+        blanked = self.with_nodes({**self._blanks_above(leaf), node_of(leaf): None})
+        return blanked.truncated()
+
+    def truncated(self) -> RatchetTree:
+        """Return the tree cut to the smallest size that holds its last member. RFC 9420 §7.7."""
+        last = self._columns.last_member()
+        n_leaves = 1 if last is None else 1 << last.bit_length()
+        if n_leaves == self.n_leaves:
+            return self
+        # What is cut off has no member. Should it hold a node nevertheless, keys are read anew when they are asked for.
+        new_root = root(n_leaves)
+        cut_off = map(self._columns.is_subtree_blank, copath(new_root, self.n_leaves))
+        tops = map(self.is_blank, direct_path(new_root, self.n_leaves))
+        return RatchetTree(self._columns.resized(n_leaves), self._keys if all(cut_off) and all(tops) else None)
+
+    def with_nodes(self, changes: Mapping[NodeIndex, Content]) -> RatchetTree:
+        """Return the tree with other contents at some places; neither blanks nor lists of unmerged leaves follow."""
+        keys = self._keys
+        if keys is not None:
+            removed = (key for key in map(self.encryption_key, changes) if key is not None)
+            keys = keys.replaced(removed, (node.encryption_key for node in changes.values() if node is not None))
+        return RatchetTree(self._columns.replaced(changes), keys)
+
+    # Storage.
+
+    def blocks(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the tree in pieces of 63 nodes, blank pieces left out: the number of each, and its encoding."""
+        return ((number, _encoded_block(contents)) for number, contents in self._columns.blocks())
+
+    def changed_blocks(self, old: RatchetTree) -> Iterator[tuple[int, bytes | None]]:
+        """Yield the pieces that `old` does not share; `None` for one that is blank now."""
+        for number, contents in self._columns.changed_blocks(old._columns):
+            yield number, None if contents is None else _encoded_block(contents)
+
+    @classmethod
+    def from_blocks(cls, n_leaves: int, blocks: Iterable[tuple[int, bytes]]) -> RatchetTree:
+        """Return the tree of the pieces that `blocks` yields. Raises MalformedMessage or InvalidTree.
+
+        Both follow from storage that is corrupt: `n_leaves` and the pieces are what a tree wrote.
+        """
+        nodes: dict[NodeIndex, Content] = {}
+        for number, encoded in blocks:
+            nodes |= decode_ratchet_tree(encoded, partial(place_in_block, NodeIndex(number)))[1]
+        is_size = n_leaves > 0 and n_leaves.bit_count() == 1
+        fits = is_size and max(nodes, default=0) < node_width(n_leaves)
+        require(fits, InvalidTree, "R-4.1-01", f"the pieces do not make a tree of {n_leaves} leaves")
+        return cls(NodeColumns.of(n_leaves, nodes))
+
+    def _content(self, x: NodeIndex) -> Content:
+        return self._columns.node(x) if 0 <= x < node_width(self.n_leaves) else None
+
+    def _resolution(self, x: NodeIndex) -> Iterator[NodeIndex]:
+        node = self._content(x)
+        if node is not None:
+            yield x
+            if isinstance(node, ParentNode):
+                yield from map(node_of, node.unmerged_leaves)
+        elif not is_leaf(x) and not self._columns.is_subtree_blank(x):
+            yield from self._resolution(left(x))
+            yield from self._resolution(right(x))
+
+    def _blanks_above(self, leaf: LeafIndex) -> dict[NodeIndex, Content]:
+        return dict.fromkeys(direct_path(node_of(leaf), self.n_leaves))
+
+    def _require_inside(self, leaf: LeafIndex) -> None:
+        if not 0 <= leaf < self.n_leaves:
+            raise UsageError(f"leaf {leaf} is not one of {self.n_leaves} leaves")
+
+    def _require_member(self, leaf: LeafIndex) -> None:
+        self._require_inside(leaf)
+        if self.leaf(leaf) is None:
+            raise UsageError(f"leaf {leaf} is blank")
+
+
+def _with_unmerged(node: ParentNode, leaf: LeafIndex) -> ParentNode:
+    place = bisect_left(node.unmerged_leaves, leaf)
+    unmerged = (*node.unmerged_leaves[:place], leaf, *node.unmerged_leaves[place:])
+    return ParentNode(node.encryption_key, node.parent_hash, unmerged)
+
+
+def _encoded_block(contents: tuple[Content, ...]) -> bytes:
+    return encode_ratchet_tree((NodeIndex(slot), node) for slot, node in enumerate(contents) if node is not None)

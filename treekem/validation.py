@@ -1,0 +1,107 @@
+"""Whether a tree that comes from elsewhere can have grown by the protocol. RFC 9420 §7.9.2, §12.4.3.1.
+
+A joiner checks with this that the inner nodes were set by members and not by whoever sends the tree. The leaves' own
+contents and signatures are judged above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise, takewhile
+from operator import ne
+
+from treekem.errors import Code, InvalidTree
+from treekem.hashing import parent_hash
+from treekem.index import LeafIndex, NodeIndex, direct_path, is_in_subtree, is_leaf, leaf_of, left, node_of, right
+from treekem.nodes import ParentNode
+from treekem.rules import require
+from treekem.suite import TreeSuite
+from treekem.tree import RatchetTree
+
+
+def verify_tree_structure(tree: RatchetTree, suite: TreeSuite) -> None:
+    """Check lists of unmerged leaves, uniqueness of encryption keys, and parent hashes.
+
+    Raises InvalidTree, or InvalidKey for a key that is none. RFC 9420 §12.4.3.1.
+    """
+    verify_unmerged_leaves(tree)
+    verify_unique_encryption_keys(tree, suite)
+    verify_parent_hashes(tree, suite)
+
+
+def verify_unmerged_leaves(tree: RatchetTree) -> None:
+    """Check that unmerged leaves are in order, exist, lie below, and are listed all the way down. Raises InvalidTree.
+
+    RFC 9420 §7.1, §12.4.3.1.
+    """
+    unmerged = {x: frozenset(node.unmerged_leaves) for x, node in tree.parents()}
+    for x, node in tree.parents():
+        in_order = all(leaf < following for leaf, following in pairwise(node.unmerged_leaves))
+        _require(in_order, "R-7.1-02", f"the unmerged leaves of node {x} are not in increasing order")
+        for leaf in node.unmerged_leaves:
+            is_below = is_in_subtree(node_of(leaf), x) and tree.leaf(leaf) is not None
+            _require(is_below, "R-12.4.3.1-16", f"unmerged leaf {leaf} is no member below node {x}", leaf)
+            between = takewhile(partial(ne, x), direct_path(node_of(leaf), tree.n_leaves))
+            listed = all(leaf in unmerged[y] for y in between if y in unmerged)
+            _require(
+                listed, "R-12.4.3.1-17", f"a node between leaf {leaf} and node {x} does not list it as unmerged", leaf
+            )
+
+
+def verify_unique_encryption_keys(tree: RatchetTree, suite: TreeSuite) -> None:
+    """Check that no two nodes have one encryption key, in whatever encoding. Raises InvalidTree or InvalidKey.
+
+    RFC 9420 §12.4.3.1, §16.7.
+    """
+    holders: dict[bytes, NodeIndex] = {}
+    for x, key in tree.encryption_keys():
+        first = holders.setdefault(suite.canonical_public_key(key), x)
+        message = f"nodes {first} and {x} have the same encryption key"
+        both_leaves = is_leaf(x) and is_leaf(first)
+        require(first == x or both_leaves, InvalidTree, "R-12.4.3.1-18", message, code=Code.DUPLICATE_KEY)
+        require(first == x or not both_leaves, InvalidTree, "R-16.7-01", message, code=Code.DUPLICATE_KEY)
+
+
+def verify_parent_hashes(tree: RatchetTree, suite: TreeSuite) -> None:
+    """Check, from the top down, that every parent has exactly one descendant that was set together with it.
+
+    That descendant is a leaf, or a parent that has one of its own, so that every parent is chained back to a leaf.
+
+    Raises InvalidTree. RFC 9420 §7.9.2.
+    """
+    for x, node in tree.parents():
+        n_links = sum(1 for _ in _valid_descendants(tree, suite, x, node))
+        message = f"node {x} has {n_links} descendants with a valid parent hash where it must have one"
+        require(n_links == 1, InvalidTree, "R-7.9.2-03", message, code=Code.PARENT_HASH_MISMATCH)
+
+
+def _valid_descendants(tree: RatchetTree, suite: TreeSuite, x: NodeIndex, node: ParentNode) -> Iterator[NodeIndex]:
+    """Yield the nodes whose parent hash is valid with respect to parent `x`."""
+    for child, sibling in ((left(x), right(x)), (right(x), left(x))):
+        # A node qualifies when everything else in the child's resolution is unmerged at `x`: so it is the only one left
+        # over.
+        unmerged = {node_of(leaf) for leaf in node.unmerged_leaves if is_in_subtree(node_of(leaf), child)}
+        resolution = frozenset(tree.resolution(child))
+        others = resolution - unmerged
+        if len(others) != 1 or not unmerged <= resolution:
+            continue
+        (descendant,) = others
+        claimed = _parent_hash_field(tree, descendant)
+        if claimed is None:
+            continue
+        original = tree.original_node_hash(suite, sibling, node.unmerged_leaves)
+        if claimed == parent_hash(suite, node, original):
+            yield descendant
+
+
+def _parent_hash_field(tree: RatchetTree, x: NodeIndex) -> bytes | None:
+    if is_leaf(x):
+        slot = tree.leaf(leaf_of(x))
+        return None if slot is None else slot.parent_hash
+    node = tree.parent(x)
+    return None if node is None else node.parent_hash
+
+
+def _require(condition: bool, rule: str, message: str, leaf: LeafIndex | None = None) -> None:
+    require(condition, InvalidTree, rule, message, code=Code.UNMERGED_LEAVES_INVALID, leaf=leaf)
