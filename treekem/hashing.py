@@ -1,63 +1,23 @@
-"""Tree hashes and parent hashes, with the tree hashes remembered per node.
+"""Parent hashes, and whether a tree that comes from elsewhere can have grown by the protocol. RFC 9420 §7.9, §12.4.3.1.
 
-An edit forgets the hashes along the changed paths only, so the next tree hash costs the length of a path. RFC 9420
-§7.8, §7.9.
+A joiner checks with this that the inner nodes were set by members and not by whoever sends the tree. The leaves' own
+contents and signatures are judged above.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise, takewhile
+from operator import ne
 
-from treekem.columns import NodeColumns
-from treekem.index import LeafIndex, NodeIndex, is_leaf, leaf_of, left, level, right
-from treekem.nodes import (
-    LeafNodeHashInput,
-    LeafSlot,
-    ParentHashInput,
-    ParentNode,
-    ParentNodeHashInput,
-    TreeHashInput,
-)
+from treekem.errors import Code, InvalidTree
+from treekem.index import LeafIndex, NodeIndex, direct_path, is_in_subtree, is_leaf, leaf_of, left, node_of, right
+from treekem.nodes import ParentHashInput, ParentNode
+from treekem.rules import require
 from treekem.suite import TreeSuite
-from treekem.wire import encode, encode_as
-
-
-def node_hash(columns: NodeColumns, suite: TreeSuite, x: NodeIndex) -> bytes:
-    """Return the tree hash of node `x`; Nh bytes. RFC 9420 §7.8."""
-    known = columns.known_digest(x, suite.hash_name)
-    if known is not None:
-        return known
-    node = columns.node(x)
-    if is_leaf(x):
-        digest = _leaf_hash(suite, leaf_of(x), node if isinstance(node, LeafSlot) else None)
-    else:
-        parent_node = node if isinstance(node, ParentNode) else None
-        digest = _parent_node_hash(
-            suite, parent_node, node_hash(columns, suite, left(x)), node_hash(columns, suite, right(x))
-        )
-    columns.remember_digest(x, suite.hash_name, digest)
-    return digest
-
-
-def original_tree_hash(columns: NodeColumns, suite: TreeSuite, x: NodeIndex, unmerged: Sequence[LeafIndex]) -> bytes:
-    """Return the tree hash of `x` as it was before the leaves `unmerged`, in increasing order, were added.
-
-    They are blanked, and taken out of every list of unmerged leaves; shape and indices stay. RFC 9420 §7.9.
-    """
-    unmerged = _within(unmerged, x)
-    if not unmerged:
-        # Lists of unmerged leaves name leaves of their own subtree, so that nothing below is changed.
-        return node_hash(columns, suite, x)
-    if is_leaf(x):
-        return _leaf_hash(suite, leaf_of(x), None)
-    node = columns.node(x)
-    if isinstance(node, ParentNode):
-        kept = tuple(leaf for leaf in node.unmerged_leaves if leaf not in set(unmerged))
-        node = ParentNode(node.encryption_key, node.parent_hash, kept)
-    left_hash = original_tree_hash(columns, suite, left(x), unmerged)
-    right_hash = original_tree_hash(columns, suite, right(x), unmerged)
-    return _parent_node_hash(suite, node if isinstance(node, ParentNode) else None, left_hash, right_hash)
+from treekem.tree import RatchetTree
+from treekem.wire import encode
 
 
 def parent_hash(suite: TreeSuite, node: ParentNode, original_sibling_tree_hash: bytes) -> bytes:
@@ -65,16 +25,88 @@ def parent_hash(suite: TreeSuite, node: ParentNode, original_sibling_tree_hash: 
     return suite.hash(encode(ParentHashInput(node.encryption_key, node.parent_hash, original_sibling_tree_hash)))
 
 
-def _leaf_hash(suite: TreeSuite, leaf: LeafIndex, slot: LeafSlot | None) -> bytes:
-    return suite.hash(encode_as(TreeHashInput, LeafNodeHashInput(leaf, None if slot is None else slot.encoded)))
+def verify_tree_structure(tree: RatchetTree, suite: TreeSuite) -> None:
+    """Check lists of unmerged leaves, uniqueness of encryption keys, and parent hashes.
+
+    Raises InvalidTree, or InvalidKey for a key that is none. RFC 9420 §12.4.3.1.
+    """
+    verify_unmerged_leaves(tree)
+    verify_unique_encryption_keys(tree, suite)
+    verify_parent_hashes(tree, suite)
 
 
-def _parent_node_hash(suite: TreeSuite, node: ParentNode | None, left_hash: bytes, right_hash: bytes) -> bytes:
-    return suite.hash(encode_as(TreeHashInput, ParentNodeHashInput(node, left_hash, right_hash)))
+def verify_unmerged_leaves(tree: RatchetTree) -> None:
+    """Check that unmerged leaves are in order, exist, lie below, and are listed all the way down. Raises InvalidTree.
+
+    RFC 9420 §7.1, §12.4.3.1.
+    """
+    unmerged = {x: frozenset(node.unmerged_leaves) for x, node in tree.parents()}
+    for x, node in tree.parents():
+        in_order = all(leaf < following for leaf, following in pairwise(node.unmerged_leaves))
+        _require(in_order, "R-7.1-02", f"the unmerged leaves of node {x} are not in increasing order")
+        for leaf in node.unmerged_leaves:
+            is_below = is_in_subtree(node_of(leaf), x) and tree.leaf(leaf) is not None
+            _require(is_below, "R-12.4.3.1-16", f"unmerged leaf {leaf} is no member below node {x}", leaf)
+            between = takewhile(partial(ne, x), direct_path(node_of(leaf), tree.n_leaves))
+            listed = all(leaf in unmerged[y] for y in between if y in unmerged)
+            _require(
+                listed, "R-12.4.3.1-17", f"a node between leaf {leaf} and node {x} does not list it as unmerged", leaf
+            )
 
 
-def _within(leaves: Sequence[LeafIndex], x: NodeIndex) -> Sequence[LeafIndex]:
-    """Return those of the increasing `leaves` that lie at or below node `x`."""
-    span = (1 << level(x)) - 1
-    first, last = (x - span) >> 1, (x + span) >> 1
-    return leaves[bisect_left(leaves, first) : bisect_left(leaves, last + 1)]
+def verify_unique_encryption_keys(tree: RatchetTree, suite: TreeSuite) -> None:
+    """Check that no two nodes have one encryption key, in whatever encoding. Raises InvalidTree or InvalidKey.
+
+    RFC 9420 §12.4.3.1, §16.7.
+    """
+    holders: dict[bytes, NodeIndex] = {}
+    for x, key in tree.encryption_keys():
+        first = holders.setdefault(suite.canonical_public_key(key), x)
+        message = f"nodes {first} and {x} have the same encryption key"
+        both_leaves = is_leaf(x) and is_leaf(first)
+        require(first == x or both_leaves, InvalidTree, "R-12.4.3.1-18", message, code=Code.DUPLICATE_KEY)
+        require(first == x or not both_leaves, InvalidTree, "R-16.7-01", message, code=Code.DUPLICATE_KEY)
+
+
+def verify_parent_hashes(tree: RatchetTree, suite: TreeSuite) -> None:
+    """Check, from the top down, that every parent has exactly one descendant that was set together with it.
+
+    That descendant is a leaf, or a parent that has one of its own, so that every parent is chained back to a leaf.
+
+    Raises InvalidTree. RFC 9420 §7.9.2.
+    """
+    for x, node in tree.parents():
+        n_links = sum(1 for _ in _valid_descendants(tree, suite, x, node))
+        message = f"node {x} has {n_links} descendants with a valid parent hash where it must have one"
+        require(n_links == 1, InvalidTree, "R-7.9.2-03", message, code=Code.PARENT_HASH_MISMATCH)
+
+
+def _valid_descendants(tree: RatchetTree, suite: TreeSuite, x: NodeIndex, node: ParentNode) -> Iterator[NodeIndex]:
+    """Yield the nodes whose parent hash is valid with respect to parent `x`."""
+    for child, sibling in ((left(x), right(x)), (right(x), left(x))):
+        # A node qualifies when everything else in the child's resolution is unmerged at `x`: so it is the only one left
+        # over.
+        unmerged = {node_of(leaf) for leaf in node.unmerged_leaves if is_in_subtree(node_of(leaf), child)}
+        resolution = frozenset(tree.resolution(child))
+        others = resolution - unmerged
+        if len(others) != 1 or not unmerged <= resolution:
+            continue
+        (descendant,) = others
+        claimed = _parent_hash_field(tree, descendant)
+        if claimed is None:
+            continue
+        original = tree.original_node_hash(suite, sibling, node.unmerged_leaves)
+        if claimed == parent_hash(suite, node, original):
+            yield descendant
+
+
+def _parent_hash_field(tree: RatchetTree, x: NodeIndex) -> bytes | None:
+    if is_leaf(x):
+        slot = tree.leaf(leaf_of(x))
+        return None if slot is None else slot.parent_hash
+    node = tree.parent(x)
+    return None if node is None else node.parent_hash
+
+
+def _require(condition: bool, rule: str, message: str, leaf: LeafIndex | None = None) -> None:
+    require(condition, InvalidTree, rule, message, code=Code.UNMERGED_LEAVES_INVALID, leaf=leaf)

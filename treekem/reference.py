@@ -1,7 +1,7 @@
 """Tree hashes and parent hashes as RFC 9420 §7.8 and §7.9 word them: no cache, no shortcut.
 
 This is the specification that the fast ways are held equal to. A tree is a plain list of nodes, `None` for a blank one,
-of full width; copies are made freely. Parent hashes are verified from the leaves up, `treekem.validation` does it from
+of full width; copies are made freely. Parent hashes are verified from the leaves up, `treekem.hashing` does it from
 the top.
 """
 

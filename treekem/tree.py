@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
-from treekem import hashing
+from treekem import tree_hashes
 from treekem.columns import NodeColumns, place_in_block
 from treekem.errors import InvalidTree, UsageError
 from treekem.index import (
@@ -50,7 +50,7 @@ class RatchetTree:
     def decode(cls, data: bytes) -> RatchetTree:
         """Return the tree of a ratchet_tree vector, padded with blanks to the next full size.
 
-        Raises MalformedMessage or InvalidTree. What the nodes hold is judged by `treekem.validation`.
+        Raises MalformedMessage or InvalidTree. What the nodes hold is judged by `treekem.hashing`.
 
         RFC 9420 §12.4.3.3.
         """
@@ -137,11 +137,11 @@ class RatchetTree:
 
     def node_hash(self, suite: TreeSuite, x: NodeIndex) -> bytes:
         """Return the tree hash of node `x`; Nh bytes. RFC 9420 §7.8."""
-        return hashing.node_hash(self._columns, suite, x)
+        return tree_hashes.node_hash(self._columns, suite, x)
 
     def original_node_hash(self, suite: TreeSuite, x: NodeIndex, unmerged: tuple[LeafIndex, ...]) -> bytes:
         """Return the tree hash of `x` as it was before the leaves `unmerged` were added; Nh bytes. RFC 9420 §7.9."""
-        return hashing.original_tree_hash(self._columns, suite, x, unmerged)
+        return tree_hashes.original_tree_hash(self._columns, suite, x, unmerged)
 
     # Edits.
 

@@ -14,13 +14,13 @@ from tests.support.entropy import DeterministicEntropy
 from tests.support.vectors import official
 from treekem import index, reference
 from treekem.errors import UsageError
+from treekem.hashing import verify_parent_hashes, verify_tree_structure
 from treekem.index import LeafIndex, NodeIndex, node_of
 from treekem.leaf_node import CommitSource, LeafNode
 from treekem.nodes import LeafSlot, UpdatePath
 from treekem.path import OpenedPath, apply_path, open_path, path_keys_from, plan_path, seal_path
 from treekem.suite import PathSecret
 from treekem.tree import RatchetTree
-from treekem.validation import verify_parent_hashes, verify_tree_structure
 from treekem.wire import decode, encode
 
 ALL_SUITES = range(1, 8)
