@@ -1,7 +1,7 @@
 """Which encodings of a key each curve accepts: integers and lengths only, no cryptography.
 
-Three families. Montgomery curves carry X25519 and X448, Edwards curves Ed25519 and Ed448, Weierstrass curves the NIST groups.
-The last kind of check, whether a NIST point lies on its curve, is the library's and stands in `primitives`.
+Three families: Montgomery curves carry X25519 and X448, Edwards curves Ed25519 and Ed448, Weierstrass curves the NIST
+groups. One check is left to `primitives`, because the library makes it: whether a NIST point lies on its curve.
 RFC 9420 §5.1.1; RFC 7748 §5; RFC 8032 §5.1.3, §5.2.3; RFC 9180 §7.1.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from treekem.errors import Code, InvalidKey, UsageError
 from treekem.rules import require
+from treekem.secrets import ct_eq
 
 _P25519 = 2**255 - 19
 _P448 = 2**448 - 2**224 - 1
@@ -59,6 +60,16 @@ class MontgomeryCurve:
         is_low_order = self.u_coordinate(public) in self.low_order
         require(not is_low_order, InvalidKey, "N-K01", f"the {self.name} public key is a point of low order")
 
+    def verify_shared_secret(self, dh: bytes) -> None:
+        """Check that the peer's point did not vanish. Raises InvalidKey.
+
+        A point of low order vanishes whatever the private key, so the secret would be no secret.
+
+        RFC 9180 §7.1.4.
+        """
+        is_zero = ct_eq(dh, bytes(len(dh)))
+        require(not is_zero, InvalidKey, "R-5.1.1-05", f"the {self.name} shared secret is all zeros")
+
     def verify_private_key(self, private: bytes) -> None:
         """Check the length; every string of that length is a private key. Raises InvalidKey."""
         _verify_private(self.name, len(private) == self.length)
@@ -68,12 +79,14 @@ class MontgomeryCurve:
         return next(iter(candidates))
 
 
-# X25519 multiplies by a multiple of 8 and works on Curve25519 (order 8 * l) and its twist (order 4 * l') alike, so exactly the
-# points of order 1, 2, 4 and 8 vanish. With v^2 = u^3 + 486662 u^2 + u and u(2P) = (u^2 - 1)^2 / (4 (u^3 + 486662 u^2 + u)):
-# the point of order 2 has v = 0, hence u = 0; doubling gives u = 0 for u = 1 (order 4 on the curve) and u = -1 (on the twist);
-# doubling gives u = 1 for the two roots of (u^2 - 1)^2 = 4 (u^3 + 486662 u^2 + u) modulo 2^255 - 19, which are of order 8,
-# and never gives u = -1, since the twist has no point of order 8. RFC 7748 §6.1 ignores the top bit, and non-canonical strings
-# reach 2^255 - 1 = p + 18, so 0 and 1 have a second encoding, and all seven strings an eighth bit that is free: 14 strings.
+# X25519 multiplies by a multiple of 8, and computes alike on Curve25519, with 8 * l points, and its twist, with
+# 4 * l': exactly the points of order 1, 2, 4 and 8 vanish. On v^2 = u^3 + 486662 u^2 + u doubling is
+# u(2P) = (u^2 - 1)^2 / (4 v^2). Order 2 means v = 0, so u = 0, since 486662^2 - 4 is no square. Doubling leads there
+# from u = 1, on the curve, and from u = -1, on the twist: order 4. It leads to u = 1 from the two roots of
+# (u^2 - 1)^2 = 4 (u^3 + 486662 u^2 + u): order 8. The twist has no point of order 8, so nothing leads to u = -1.
+#
+# In bytes: the top bit is ignored (RFC 7748 §5), and the others reach 2^255 - 1 = p + 18, so that 0 and 1 have a
+# second encoding. That makes 7 encodings of 5 values, 14 with the top bit. They are compared after reduction.
 CURVE25519 = MontgomeryCurve(
     "X25519",
     length=32,
@@ -90,10 +103,12 @@ CURVE25519 = MontgomeryCurve(
     ),
 )
 
-# X448 multiplies by a multiple of 4; curve448 (order 4 * l) and its twist (order 4 * l') have cyclic 4-torsion, so exactly the
-# points of order 1, 2 and 4 vanish. As above, the point of order 2 has u = 0, and u(2P) = (u^2 - 1)^2 / (4 v^2) = 0 for u = 1
-# and u = -1, one of them on the curve, the other on the twist. 448 bits leave no unused bit, and the strings from the prime to
-# 2^448 - 1 are the second encodings of 0 to 2^224, so 0 and 1 have two: five strings.
+# X448 multiplies by a multiple of 4, and curve448 and its twist have 4 * l and 4 * l' points: orders 1, 2 and 4
+# vanish. As above, order 2 means u = 0, since 156326^2 - 4 is no square, and doubling leads there from u = 1 and
+# u = -1 alone.
+#
+# In bytes: 448 bits leave none unused, and the strings from p to 2^448 - 1 are second encodings of 0 to 2^224, so
+# that 0 and 1 have two. That makes 5 encodings of 3 values.
 CURVE448 = MontgomeryCurve("X448", length=56, bits=448, prime=_P448, low_order=frozenset({0, 1, _P448 - 1}))
 
 
@@ -136,12 +151,15 @@ class EdwardsCurve:
         return next(iter(candidates))
 
 
-# With a key of low order, one signature verifies for many messages. The points of order 1, 2, 4 and 8 form a cyclic group:
-# (0, 1) is the neutral element, (0, -1) has order 2. On -x^2 + y^2 = 1 + d x^2 y^2 doubling gives y = -1 for y = 0 (two points
-# of order 4), and y = 0 for x^2 = -y^2, that is d y^4 + 2 y^2 - 1 = 0 (four points of order 8, two values of y). So five values
-# of y make eight points: the sign bit of x = 0 is no second point but a non-canonical encoding of the first (RFC 8032 §5.1.3),
-# refused here with it. y + p below 2^255 exists for y = 0 and y = 1
-# only, and is refused as not reduced.
+# Under a key of low order one signature verifies for many messages. The 8-torsion of edwards25519 is cyclic: (0, 1)
+# is neutral, (0, -1) has order 2. On -x^2 + y^2 = 1 + d x^2 y^2 doubling leads to y = -1 from y = 0, two points of
+# order 4, and to y = 0 from x^2 = -y^2, hence d y^4 + 2 y^2 - 1 = 0: four points of order 8, which share two values
+# of y.
+#
+# In bytes: five values of y, with a sign bit, make 10 strings for 8 points, since x = 0 has no sign (the two strings
+# that give it one are not canonical, RFC 8032 §5.1.3). y + p fits 255 bits for y up to 18 alone; such strings are
+# refused as not reduced.
+_Y_OF_ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
 EDWARDS25519 = EdwardsCurve(
     "Ed25519",
     length=32,
@@ -151,20 +169,20 @@ EDWARDS25519 = EdwardsCurve(
             0,
             1,
             _P25519 - 1,
-            0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7,
-            0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
+            _Y_OF_ORDER_8,
+            _P25519 - _Y_OF_ORDER_8,
         }
     ),
 )
 
-# The cofactor of edwards448 is 4, and its 4-torsion is (0, 1), (0, -1) and (±1, 0). The x = 0 with a sign bit, and y + p, which
-# exists in 455 bits for every y, are non-canonical (RFC 8032 §5.2.3).
+# The 4-torsion of edwards448 is (0, 1), (0, -1), (1, 0) and (-1, 0). As above, x = 0 with a sign bit is refused with
+# them, and y + p, which fits 455 bits for every y, as not reduced (RFC 8032 §5.2.3).
 EDWARDS448 = EdwardsCurve("Ed448", length=57, prime=_P448, low_order=frozenset({0, 1, _P448 - 1}))
 
 
 @dataclass(frozen=True, slots=True)
 class WeierstrassCurve:
-    """A NIST curve; `field_length` in bytes, public keys are 0x04, X, Y, private keys big-endian numbers below `order`."""
+    """A NIST curve: public keys are 0x04, X, Y, private keys big-endian numbers below `order`; lengths are in bytes."""
 
     name: str
     field_length: int
@@ -200,6 +218,9 @@ class WeierstrassCurve:
         """Check the form; the order of every point is prime. Raises InvalidKey."""
         self.verify_form(public)
 
+    def verify_shared_secret(self, dh: bytes) -> None:
+        """Accept: no point of a group of prime order vanishes, and an X of zero is an X like any other."""
+
     def verify_private_key(self, private: bytes) -> None:
         """Check length and range. Raises InvalidKey."""
         _verify_private(self.name, len(private) == self.field_length and self._is_scalar(private))
@@ -207,7 +228,7 @@ class WeierstrassCurve:
     def private_key(self, candidates: Iterable[bytes]) -> bytes:
         """Return the first candidate that is below the order and not zero, its surplus bits cleared. Raises UsageError.
 
-        RFC 9180 §7.1.3 gives up after 256 candidates, which honest ones never need: of P-256's, one in 2^32 is rejected.
+        RFC 9180 §7.1.3 gives up after 256 candidates, more than chance ever needs: P-256 rejects one in 2^32.
         """
         surplus = 8 * self.field_length - self.order.bit_length()
         for candidate in candidates:

@@ -1,7 +1,7 @@
 """HPKE in base mode, one message per encapsulation, over any KEM, KDF and AEAD.
 
-Every encapsulation gives a fresh key that seals exactly one message, with sequence number 0: there is no context to keep, and
-so none to use twice. RFC 9180 §5.1, §6.1, §6.2.
+Every encapsulation gives a fresh key that seals exactly one message, with sequence number 0: there is no context to
+keep, and so none to use twice. RFC 9180 §5.1, §6.1, §6.2.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class HPKE:
         return self._export(self.kem.decap(enc, private), context, exporter_context, length)
 
     def _key_and_nonce(self, shared_secret: SharedSecret, context: SealContext) -> tuple[bytes, bytes]:
-        """Return the key and the nonce of the only message; XOR with sequence number 0 leaves the base nonce as it is."""
+        """Return the key and nonce of the only message; XOR with sequence number 0 leaves the base nonce as it is."""
         digested = self._own(context)
         secret = self._secret(shared_secret)
         key = self.kdf.expand(secret, digested.key_info, self.aead.key_length)

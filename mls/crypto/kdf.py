@@ -16,7 +16,7 @@ from treekem.rules import require
 
 @dataclass(frozen=True, slots=True)
 class KDF:
-    """A hash function, with the HMAC and the HKDF that it makes; `id` is HPKE's KDF identifier, lengths are in bytes."""
+    """A hash function, with the HMAC and HKDF that it makes; `id` is HPKE's KDF identifier, lengths are in bytes."""
 
     id: int
     hash_name: str

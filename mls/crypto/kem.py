@@ -12,9 +12,9 @@ from mls.crypto import primitives
 from mls.crypto.curves import CURVE448, CURVE25519, P256, P384, P521, MontgomeryCurve, WeierstrassCurve
 from mls.crypto.kdf import HKDF_SHA256, HKDF_SHA384, HKDF_SHA512, KDF
 from mls.crypto.primitives import DHPrivateKey
-from treekem.errors import InvalidKey, UsageError
+from treekem.errors import UsageError
 from treekem.rules import require
-from treekem.secrets import Secret, ct_eq
+from treekem.secrets import Secret
 from treekem.suite import Entropy, HPKEKeyPair, HPKEPrivateKey
 
 _VERSION = b"HPKE-v1"
@@ -87,8 +87,7 @@ class DHKEM:
 
     def _agree(self, key: DHPrivateKey, peer: bytes, kem_context: bytes) -> SharedSecret:
         dh = key.exchange(peer)
-        is_zero = ct_eq(dh, bytes(len(dh)))
-        require(not is_zero, InvalidKey, "R-5.1.1-05", "the shared secret is all zeros: the point has low order")
+        self.curve.verify_shared_secret(dh)
         eae_prk = labeled_extract(self.kdf, self._suite_id, b"", b"eae_prk", dh)
         info = labeled_info(self._suite_id, b"shared_secret", kem_context, self.kdf.hash_length)
         return SharedSecret(self.kdf.expand(eae_prk, info, self.kdf.hash_length))

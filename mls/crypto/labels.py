@@ -40,5 +40,4 @@ def vector(data: bytes) -> bytes:
 
     RFC 9420 §2.1.2.
     """
-    length = len(data)
-    return (bytes((length,)) if length < 0x40 else encode_varint(length)) + data
+    return encode_varint(len(data)) + data

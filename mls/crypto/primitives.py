@@ -1,6 +1,6 @@
 """AEADs, Diffie-Hellman and raw signatures: the one module that imports `cryptography`.
 
-Callers have checked the form of what comes in (`curves`); what the library refuses nevertheless leaves here as an MLSError.
+Callers have checked the form of what comes in (`curves`); what the library refuses nevertheless leaves as an MLSError.
 Private keys are loaded for one use and never cached. RFC 9420 §5.1; RFC 9180 §4.1, §5.2.
 """
 
@@ -20,16 +20,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from mls.crypto.curves import P256, P384, P521
 from treekem.errors import Code, InvalidCiphertext, InvalidKey, UsageError
 
-
 Verifier = Callable[[bytes, bytes], bool]
 """Whether a signature, the second argument, is one over the content, the first."""
 
 
 @dataclass(frozen=True, slots=True)
 class DHPrivateKey:
-    """A loaded private key: `public` in serialized form, and `exchange(peer)`, DH(self, peer), for a peer of checked form.
+    """A loaded private key: `public` in serialized form, and `exchange(peer)`, DH with a peer of checked form.
 
-    The result is all zeros for a peer of low order. Raises InvalidKey for one off its curve.
+    The result is all zeros for a peer of low order. Raises InvalidKey for one off the curve.
     """
 
     public: bytes
@@ -151,7 +150,7 @@ class NIST:
     def sign(self, private: bytes, content: bytes) -> bytes:
         """Return a DER signature: deterministic (RFC 6979), and of the two values of s that verify the lower.
 
-        Nonces that depend on key and content alone make runs with seeded entropy reproducible, and survive a bad generator.
+        Nonces that depend on key and content alone keep runs with seeded entropy reproducible, and need no generator.
         """
         signature = self._private_key(private).sign(content, ec.ECDSA(self.hash, deterministic_signing=True))
         r, s = decode_dss_signature(signature)

@@ -1,7 +1,7 @@
 """Signature schemes: EdDSA and ECDSA as RFC 8446 encodes them.
 
-ECDSA signatures are malleable: of (r, s) and (r, n - s) both verify or neither does. Ours have the low s; both forms are
-accepted on receipt, since RFC 8446 does not choose, and nothing may take two signatures over one content for two contents.
+ECDSA signatures are malleable: of (r, s) and (r, n - s) both verify or neither does. Ours have the low s. Both are
+accepted on receipt, since RFC 8446 does not choose and peers send either: a signature is no identifier of its content.
 RFC 9420 §5.1.1, §5.1.2.
 """
 
@@ -53,7 +53,7 @@ class SignatureScheme:
     curve: EdwardsCurve | WeierstrassCurve
     algorithm: primitives.EdDSA | primitives.NIST = field(repr=False)
 
-    def generate(self, entropy: Entropy) -> SignatureKeyPair:
+    def generate_key_pair(self, entropy: Entropy) -> SignatureKeyPair:
         """Draw a key pair: seeds are random bytes, ECDSA's numbers are drawn until one is below the order."""
         candidates = (draw(entropy, self.curve.private_length) for _ in range(256))
         private = SignaturePrivateKey(self.curve.private_key(candidates))

@@ -14,7 +14,7 @@ from mls.crypto import kem, signatures
 from mls.crypto.hpke import HPKE, HPKEExport, KeyScheduleContext
 from mls.crypto.kdf import HKDF_SHA256, HKDF_SHA384, HKDF_SHA512, KDF
 from mls.crypto.labels import kdf_label, labelled, ref_hash_input
-from mls.crypto.primitives import AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305, AEAD
+from mls.crypto.primitives import AEAD, AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305
 from mls.crypto.signatures import SignatureKeyPair, SignaturePrivateKey, SignatureScheme, VerificationKey
 from treekem.errors import Unsupported
 from treekem.rules import require
@@ -135,7 +135,7 @@ class CipherSuite:
 
     def generate_signature_key_pair(self, entropy: Entropy) -> SignatureKeyPair:
         """Draw a signature key pair."""
-        return self.signatures.generate(entropy)
+        return self.signatures.generate_key_pair(entropy)
 
     def signature_public_key(self, private: SignaturePrivateKey) -> bytes:
         """Return the public key of a private one. Raises InvalidKey."""
@@ -201,7 +201,7 @@ class CipherSuite:
     def canonical_public_key(self, public_key: bytes) -> bytes:
         """Return the one encoding that all encodings of the same HPKE public key share. Raises InvalidKey.
 
-        An X25519 key with its top bit set is accepted on receipt, but it is no second key: keys are compared in this form.
+        An X25519 key with its top bit set is accepted on receipt, but is no second key: compare keys in this form.
         """
         return self.hpke.kem.curve.canonical(public_key)
 
