@@ -1,4 +1,17 @@
-"""The presentation language: structs declared once, compiled once, on first use. RFC 9420 §2.1."""
+"""The presentation language: structs declared once, compiled once, on first use. RFC 9420 §2.1.
+
+>>> @struct
+... class Extension:
+...     extension_type: UInt16
+...     extension_data: bytes
+>>> encode(Extension(1, b"app")).hex()
+'000103617070'
+>>> decode(Extension, bytes.fromhex("000103617070"))
+Extension(extension_type=1, extension_data=b'app')
+>>> decode(Extension, bytes.fromhex("0001036170"))
+Traceback (most recent call last):
+treekem.errors.MalformedMessage: a length of 3 where 2 bytes are left at Extension.extension_data, byte 2 [R-2.1.2-05]
+"""
 
 from __future__ import annotations
 

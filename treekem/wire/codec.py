@@ -33,8 +33,9 @@ def encode_as(kind: object, value: object) -> bytes:
     RFC 9420 §2.1.
     """
     shape = shape_of(kind)
+    write = encoder.encoder_of(shape)
     try:
-        return encoder.encoder_of(shape)(value)
+        return write(value)
     except encoder.REFUSALS as refusal:
         TracedWriter().measure(shape, value)
         raise UsageError(f"this {name_of(shape)} has no encoding") from refusal
@@ -57,8 +58,9 @@ def decode(kind: object, data: Octets, *, limit: int | None = None) -> object:
         message = f"{len(data)} bytes where {limit} are allowed"
         require(len(data) <= limit, MalformedMessage, "R-2.1.2-07", message, code=Code.LIMIT_EXCEEDED)
     shape = shape_of(kind)
+    read, context = decoder.decoder_of(shape), _context(shape, None)
     try:
-        value, end = decoder.decoder_of(shape)(data, 0, len(data), *_context(shape, None))
+        value, end = read(data, 0, len(data), *context)
     except decoder.REFUSALS:
         end = -1
     if end == len(data):
@@ -83,8 +85,9 @@ def decode_prefix(kind: object, data: Octets, offset: int = 0, *, given: bool | 
     if not 0 <= offset <= len(data):
         raise UsageError(f"offset {offset} lies outside of {len(data)} bytes")
     shape = shape_of(kind)
+    read, context = decoder.decoder_of(shape), _context(shape, given)
     try:
-        value, end = decoder.decoder_of(shape)(data, offset, len(data), *_context(shape, given))
+        value, end = read(data, offset, len(data), *context)
     except decoder.REFUSALS:
         end = len(data) + 1
     if end <= len(data):

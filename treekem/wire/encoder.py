@@ -56,7 +56,8 @@ class _Writer:
         return f'b"".join(({", ".join(parts)},))' if parts else 'b""'
 
     def struct_parts(self, shape: StructShape) -> list[str]:
-        """Return the parts of every field."""
+        """Return the parts of every field; another struct with the same fields is still another struct."""
+        self._refuse_if(f"type(value) is not {self.source.bind(shape.kind)}")
         parts: list[str] = []
         for name, field in shape.fields:
             variable = self.source.local()

@@ -1,7 +1,7 @@
 """Reads input slowly, knowing at every moment where it stands.
 
-`FaultFinder` runs after a decoder has refused, to find the rule, the field and the offset; `describe` wants to see every
-step. A property test holds the reader equal to the decoders.
+`FaultFinder` runs after a decoder has refused, to find the rule, the field and the offset; `describe` wants to see
+every step. A property test holds the reader equal to the decoders.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class TracedWriter:
                 assert_never(shape)
 
     def _measure_struct(self, shape: StructShape, value: object, *, given: bool | None) -> int:
-        self._require(isinstance(value, shape.kind), "R-2.1-02", f"a {type(value).__name__} is no {name_of(shape)}")
+        self._require(type(value) is shape.kind, "R-2.1-02", f"a {type(value).__name__} is no {name_of(shape)}")
         return sum(
             self._measure_part(f".{name}", field, getattr(value, name), value, given=given)
             for name, field in shape.fields
