@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mls.crypto import CipherSuite
-from mls.errors import Code, InvalidMessage, InvalidProposal
+from mls.errors import Code, InvalidMessage
 from mls.messages import PreSharedKeyID, PSKLabel
 from mls.rules import require
 from mls.schedule.key_schedule import PSKSecret
@@ -43,21 +43,6 @@ def psk_secret(suite: CipherSuite, psks: Sequence[tuple[PreSharedKeyID, PSK]]) -
     combined = PSKSecret(chained.expose())
     chained.wipe()
     return combined
-
-
-def verify_psk_nonce(suite: CipherSuite, psk_id: PreSharedKeyID) -> None:
-    """Raise InvalidProposal unless the nonce is Nh bytes of the suite of the group that the key is injected into.
-
-    RFC 9420 §8.4.
-    """
-    length = len(psk_id.psk_nonce)
-    require(
-        length == suite.hash_length,
-        InvalidProposal,
-        "R-8.4-02",
-        f"a PSK nonce of {length} bytes where the suite wants {suite.hash_length}",
-        code=Code.PSK_INVALID,
-    )
 
 
 def _psk_input(suite: CipherSuite, label: PSKLabel, psk: PSK) -> Secret:
