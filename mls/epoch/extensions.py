@@ -9,9 +9,9 @@ from mls.errors import Code, MLSError
 from mls.messages import (
     ApplicationID,
     Extension,
+    ExtensionType,
     ExternalPub,
     ExternalSenders,
-    ExtensionType,
     RequiredCapabilities,
 )
 from mls.rules import require
@@ -77,4 +77,3 @@ def external_pub(extensions: Iterable[Extension]) -> bytes | None:
     """Return the key that external commits are sealed to, or None. RFC 9420 §12.4.3.2."""
     data = extension_data(extensions, ExtensionType.EXTERNAL_PUB)
     return None if data is None else decode(ExternalPub, data).external_pub
-

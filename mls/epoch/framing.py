@@ -47,10 +47,9 @@ from mls.messages import (
     content_type_of,
 )
 from mls.rules import require
-from mls.schedule.key_schedule import MembershipKey, SenderDataSecret
+from mls.schedule.key_schedule import MembershipKey, SenderDataSecret, sender_data_key_and_nonce
 from mls.schedule.secret_tree import SecretTree, StagedKey
 from treekem.index import LeafIndex
-from treekem.secrets import Secret
 from treekem.suite import Entropy
 from treekem.wire import UInt16, decode, decode_prefix, encode, encode_as
 
@@ -236,7 +235,7 @@ def open_public(
 # PrivateMessage, §6.3.
 
 
-def protect_private(  # noqa: PLR0913  (content, keys, and what the sender chooses)
+def protect_private(
     suite: CipherSuite,
     content: AuthenticatedContent,
     keys: SenderKeys,
@@ -259,7 +258,7 @@ def protect_private(  # noqa: PLR0913  (content, keys, and what the sender choos
     aad = encode(PrivateContentAAD(framed.group_id, framed.epoch, kind, framed.authenticated_data))
     ciphertext = suite.aead_seal(staged.key, _guarded(staged.nonce, guard), aad, plaintext)
     sender_data = encode(SenderData(framed.sender.leaf_index, staged.generation, guard))
-    key, nonce = sender_data_key(suite, keys.sender_data_secret, ciphertext)
+    key, nonce = sender_data_key_and_nonce(suite, keys.sender_data_secret, ciphertext)
     sender_aad = encode(SenderDataAAD(framed.group_id, framed.epoch, kind))
     sealed = suite.aead_seal(key, nonce, sender_aad, sender_data)
     message = PrivateMessage(framed.group_id, framed.epoch, kind, framed.authenticated_data, sealed, ciphertext)
@@ -268,7 +267,7 @@ def protect_private(  # noqa: PLR0913  (content, keys, and what the sender choos
 
 def open_sender_data(suite: CipherSuite, message: PrivateMessage, secret: SenderDataSecret) -> SenderData:
     """Decrypt who sent a message; any member can have written it. Raises InvalidCiphertext. RFC 9420 §6.3.2."""
-    key, nonce = sender_data_key(suite, secret, message.ciphertext)
+    key, nonce = sender_data_key_and_nonce(suite, secret, message.ciphertext)
     aad = encode(SenderDataAAD(message.group_id, message.epoch, message.content_type))
     try:
         plaintext = suite.aead_open(key, nonce, aad, message.encrypted_sender_data)
@@ -277,7 +276,7 @@ def open_sender_data(suite: CipherSuite, message: PrivateMessage, secret: Sender
     return decode(SenderData, plaintext)
 
 
-def open_private(  # noqa: PLR0913  (message, keys, and the epoch it belongs to)
+def open_private(
     suite: CipherSuite,
     message: PrivateMessage,
     sender: SenderData,
@@ -293,9 +292,7 @@ def open_private(  # noqa: PLR0913  (message, keys, and the epoch it belongs to)
     message_text = f"leaf {sender.leaf_index} sends, but it is blank or outside the tree"
     require(not blank, InvalidFraming, "R-6.3.2-06", message_text, code=Code.UNVERIFIED)
     staged = keys.secret_tree.stage(sender.leaf_index, message.content_type, sender.generation)
-    aad = encode(
-        PrivateContentAAD(message.group_id, message.epoch, message.content_type, message.authenticated_data)
-    )
+    aad = encode(PrivateContentAAD(message.group_id, message.epoch, message.content_type, message.authenticated_data))
     plaintext = suite.aead_open(staged.key, _guarded(staged.nonce, sender.reuse_guard), aad, message.ciphertext)
     inner, auth = _decode_private_plaintext(message.content_type, plaintext)
     member = MemberSender(sender.leaf_index)
@@ -303,14 +300,6 @@ def open_private(  # noqa: PLR0913  (message, keys, and the epoch it belongs to)
     content = AuthenticatedContent(WireFormat.PRIVATE_MESSAGE, framed, auth)
     verify_content(suite, content, context, leaf)
     return Opened(content, staged)
-
-
-def sender_data_key(suite: CipherSuite, secret: SenderDataSecret, ciphertext: bytes) -> tuple[Secret, bytes]:
-    """Return the key and nonce that protect the sender data of a ciphertext. RFC 9420 §6.3.2."""
-    sample = ciphertext[: suite.hash_length]
-    key = suite.expand_with_label(secret, b"key", sample, suite.aead_key_length, Secret)
-    nonce = suite.expand_with_label(secret, b"nonce", sample, suite.aead_nonce_length, Secret)
-    return key, nonce.expose()
 
 
 def _guarded(nonce: bytes, guard: bytes) -> bytes:

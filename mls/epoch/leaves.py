@@ -91,7 +91,7 @@ def verify_leaf_keys(leaf: LeafNode, suite: CipherSuite, index: LeafIndex) -> No
         raise InvalidKey(error.message, code=error.code, rule=error.rule, leaf=index) from error
 
 
-def verify_signature(  # noqa: PLR0913  (a signature, and how to name it when it fails)
+def verify_signature(
     suite: CipherSuite, key: bytes, label: bytes, content: bytes, signature: bytes, rule: str, whose: str
 ) -> None:
     """Check a signature, and name the rule when it fails. Raises InvalidSignature."""
@@ -127,9 +127,7 @@ def verify_demands(leaf: LeafNode, demands: Demands, index: LeafIndex) -> None:
         _verify_supported(types, supported, rule, what, index)
 
 
-def _verify_supported(
-    types: Iterable[int], supported: Iterable[int], rule: str, what: str, index: LeafIndex
-) -> None:
+def _verify_supported(types: Iterable[int], supported: Iterable[int], rule: str, what: str, index: LeafIndex) -> None:
     missing = sorted(set(types).difference(supported))
     _support(not missing, rule, f"{what} types {missing} are not supported", index)
 

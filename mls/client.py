@@ -1,0 +1,363 @@
+"""A client: one identity, its key packages, its keys, and the groups that it is in.
+
+Sans-I/O: messages go in and out as bytes, and whoever embeds the client carries them. Everything that must survive a restart
+is in the store before a call returns.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from mls.crypto import SUITES, CipherSuite, SignatureKeyPair, SignaturePrivateKey, cipher_suite
+from mls.epoch.effect import Member, member_of
+from mls.epoch.environment import Environment
+from mls.epoch.join import KeyPackageBundle, create_epoch_zero, join_by_welcome
+from mls.epoch.leaves import Demands, verify_key_package
+from mls.epoch.members import leaf_nodes
+from mls.epoch.state import EpochState
+from mls.epoch.welcome import references
+from mls.errors import Code, InvalidWelcome, StorageError, UsageError, WrongGroup
+from mls.group import Group
+from mls.header import read_header
+from mls.identity import CredentialPolicy, Identity
+from mls.messages import (
+    Capabilities,
+    CredentialType,
+    Extension,
+    GroupContext,
+    KeyPackage,
+    KeyPackageSource,
+    LeafNode,
+    LeafPosition,
+    Lifetime,
+    MLSMessage,
+    ProtocolVersion,
+    Welcome,
+    WireFormat,
+    encode_unsigned,
+    leaf_node_tbs,
+)
+from mls.receiving import Received
+from mls.schedule.secret_tree import SecretTree
+from mls.settings import DAY, Settings
+from mls.store.client_records import (
+    CLIENT_KEY,
+    KEY_PACKAGES,
+    key_package_key,
+    pack_bundle,
+    pack_identity,
+    psk_key,
+    stored_psk,
+    unpack_bundle,
+    unpack_identity,
+)
+from mls.store.codec import pack
+from mls.store.group_records import epoch_key
+from mls.store.pins import known_keys, pin_batch
+from mls.store.seam import Store
+from mls.store.standing import Standing, limits_of, load_standing
+from treekem.index import LeafIndex
+from treekem.suite import Entropy
+from treekem.wire import decode, encode
+
+_GROUP_ID_LENGTH: Final = 16
+_POSITIONLESS: Final = LeafPosition(b"", LeafIndex(0))
+
+
+class Client:
+    """One client, that is one leaf in each of its groups; several clients may share an identity."""
+
+    def __init__(
+        self,
+        store: Store,
+        identity: Identity,
+        *,
+        policy: CredentialPolicy,
+        settings: Settings,
+        clock: Callable[[], float],
+        entropy: Entropy,
+    ) -> None:
+        self._store = store
+        self._identity = identity
+        self._suite = cipher_suite(identity.suite)
+        self._signature_keys = _signature_keys(identity, self._suite)
+        self._policy = policy
+        self._settings = settings
+        self._clock = clock
+        self._entropy = entropy
+        self._groups: dict[bytes, Group] = {}
+
+    @classmethod
+    def create(
+        cls,
+        store: Store,
+        identity: Identity,
+        *,
+        policy: CredentialPolicy,
+        settings: Settings | None = None,
+        clock: Callable[[], float] = time.time,
+        entropy: Entropy = os.urandom,
+    ) -> Client:
+        """Make a new client in an empty store, with a signature key of its own unless `identity` brings one.
+
+        `clock` returns seconds since 1970. Raises UsageError if the store holds a client already.
+        """
+        if store.read(CLIENT_KEY) is not None:
+            raise UsageError("the store holds a client already: open it")
+        key = identity.signature_key
+        if key is None:
+            key = cipher_suite(identity.suite).generate_signature_key_pair(entropy).private
+        store.apply({CLIENT_KEY: pack_identity(identity, key)})
+        return cls.open(store, policy=policy, settings=settings, clock=clock, entropy=entropy)
+
+    @classmethod
+    def open(
+        cls,
+        store: Store,
+        *,
+        policy: CredentialPolicy,
+        settings: Settings | None = None,
+        clock: Callable[[], float] = time.time,
+        entropy: Entropy = os.urandom,
+    ) -> Client:
+        """Return the client that a store holds, as it stood: pending commits and half-used ratchets included.
+
+        Raises StorageError.
+        """
+        record = store.read(CLIENT_KEY)
+        if record is None:
+            raise StorageError("the store holds no client")
+        chosen = Settings() if settings is None else settings
+        identity = unpack_identity(record)
+        return cls(store, identity, policy=policy, settings=chosen, clock=clock, entropy=entropy)
+
+    def __repr__(self) -> str:
+        return f"<Client {self._policy.identity(self._identity.credential)!r}, {self._suite.name}>"
+
+    @property
+    def identity(self) -> bytes:
+        """The identity that this client presents."""
+        return self._policy.identity(self._identity.credential)
+
+    @property
+    def signature_key(self) -> bytes:
+        """The public key that this client signs with."""
+        return self._signature_keys.public
+
+    @property
+    def groups(self) -> tuple[bytes, ...]:
+        """The ids of the groups that this client is in."""
+        names = (name.split("/") for name, _ in self._store.scan("group/"))
+        return tuple(bytes.fromhex(parts[1]) for parts in names if parts[2] == "epoch")
+
+    # Key packages and pre-shared keys.
+
+    def key_package(
+        self, *, lifetime: int = 28 * DAY, last_resort: bool = False, extensions: tuple[Extension, ...] = ()
+    ) -> bytes:
+        """Return a new key package to publish, valid for `lifetime` seconds; its private half is in the store.
+
+        It is used up by the first join, unless it is a `last_resort`. RFC 9420 §10.
+        """
+        bundle = self._create_bundle(lifetime, last_resort=last_resort, extensions=extensions)
+        self._store.apply({key_package_key(bundle.reference()): pack_bundle(bundle)})
+        return encode(MLSMessage(ProtocolVersion.MLS10, bundle.key_package))
+
+    def forget_expired_key_packages(self) -> int:
+        """Delete the key packages whose lifetime is over, and return how many. RFC 9420 §10."""
+        now = self._environment().now
+        stored = ((name, unpack_bundle(name, record)) for name, record in self._store.scan(KEY_PACKAGES))
+        expired = [name for name, bundle in stored if _not_after(bundle.key_package) < now]
+        self._store.apply(dict.fromkeys(expired))
+        return len(expired)
+
+    def add_psk(self, psk_id: bytes, secret: bytes) -> None:
+        """Keep a pre-shared key under a name that the group knows it by; it should have full entropy. RFC 9420 §8.4."""
+        if not secret:
+            raise UsageError("a pre-shared key is not empty")
+        self._store.apply({psk_key(psk_id): pack(secret)})
+
+    def forget_psk(self, psk_id: bytes) -> None:
+        """Delete a pre-shared key; one that is not held is no error."""
+        self._store.apply({psk_key(psk_id): None})
+
+    # Groups.
+
+    def create_group(self, group_id: bytes | None = None, extensions: tuple[Extension, ...] = ()) -> Group:
+        """Found a group with this client as its only member; the id is 16 random bytes unless given.
+
+        Raises UsageError for an id in use, and InvalidProposal or InvalidLeafNode for extensions that are not supported.
+        RFC 9420 §11.
+        """
+        env = self._environment()
+        name = env.entropy(_GROUP_ID_LENGTH) if group_id is None else group_id
+        if self._store.read(epoch_key(name)) is not None:
+            raise UsageError("this client is in a group of this id", code=Code.GROUP_EXISTS, rule="R-11-10")
+        bundle = self._create_bundle(28 * DAY, last_resort=False, extensions=())
+        return self._founded(create_epoch_zero(name, bundle, extensions, env), {})
+
+    def group(self, group_id: bytes) -> Group:
+        """Return a group that this client is in. Raises WrongGroup or StorageError."""
+        group = self._groups.get(group_id)
+        if group is None or group.is_retired:
+            if self._store.read(epoch_key(group_id)) is None:
+                raise WrongGroup("this client is in no such group", received=group_id)
+            standing = load_standing(self._store, group_id, self._settings)
+            group = self._groups[group_id] = Group(standing, self._store, self._environment)
+        return group
+
+    def join(self, welcome: bytes, ratchet_tree: bytes | None = None) -> Invitation:
+        """Check a Welcome, with the tree where it comes beside it; nothing is stored before the invitation is accepted.
+
+        Raises InvalidWelcome, InvalidGroupInfo, InvalidTree and what they are derived from, UnavailableSecret or Refused.
+        RFC 9420 §12.4.3.1.
+        """
+        read_header(welcome, self._settings)
+        if ratchet_tree is not None and len(ratchet_tree) > self._settings.max_welcome_bytes:
+            raise InvalidWelcome(
+                f"a tree of {len(ratchet_tree)} bytes", code=Code.LIMIT_EXCEEDED, rule="S-max_welcome_bytes"
+            )
+        body = decode(MLSMessage, welcome).body
+        if not isinstance(body, Welcome):
+            raise UsageError("the message is no Welcome")
+        name, bundle = self._addressed(body)
+        state, inviter = join_by_welcome(body, bundle, ratchet_tree, self._environment())
+        if self._store.read(epoch_key(state.group.context.group_id)) is not None:
+            raise InvalidWelcome("this client is in a group of this id", code=Code.GROUP_EXISTS, rule="R-12.4.3-06")
+        used: dict[str, bytes | None] = {} if bundle.last_resort else {name: None}
+        return Invitation(self, state, inviter, used)
+
+    def receive(self, data: bytes) -> Received | Invitation:
+        """Route a message by its header: a Welcome becomes an invitation, the rest goes to its group.
+
+        Raises MLSError; nothing has changed then.
+        """
+        header = read_header(data, self._settings)
+        if header.wire_format is WireFormat.WELCOME:
+            return self.join(data)
+        if header.wire_format in {WireFormat.GROUP_INFO, WireFormat.KEY_PACKAGE}:
+            raise UsageError("a GroupInfo or key package is not received, but handed to who uses it")
+        return self.group(header.group_id).receive(data)
+
+    # Inside.
+
+    def _environment(self) -> Environment:
+        return Environment(
+            settings=self._settings,
+            policy=self._policy,
+            now=int(self._clock()),
+            entropy=self._entropy,
+            known_keys=lambda identity: known_keys(self._store, identity),
+            psk=lambda psk_id: stored_psk(self._store, psk_id),
+        )
+
+    def _founded(self, state: EpochState, batch: dict[str, bytes | None]) -> Group:
+        """Store a group that begins for this client, and return it."""
+        env = self._environment()
+        secret = state.secrets.encryption
+        tree = SecretTree(state.suite, state.group.tree.n_leaves, secret, limits_of(self._settings))
+        standing = Standing(state, tree)
+        members = [member_of(index, leaf, env) for index, leaf in leaf_nodes(state.group.tree)]
+        self._store.apply({**batch, **standing.founding_batch(), **pin_batch(self._store, members)})
+        group = self._groups[standing.group_id] = Group(standing, self._store, self._environment)
+        return group
+
+    def _addressed(self, welcome: Welcome) -> tuple[str, KeyPackageBundle]:
+        for reference in references(welcome):
+            name = key_package_key(reference)
+            record = self._store.read(name)
+            if record is not None:
+                return name, unpack_bundle(name, record)
+        raise InvalidWelcome(
+            "no entry is for a key package of this client", rule="R-12.4.3.1-03", code=Code.NO_MATCHING_KEY_PACKAGE
+        )
+
+    def _create_bundle(
+        self, lifetime: int, *, last_resort: bool, extensions: tuple[Extension, ...]
+    ) -> KeyPackageBundle:
+        env, suite = self._environment(), self._suite
+        if not 0 < lifetime <= env.settings.max_lifetime:
+            raise UsageError(f"a lifetime of {lifetime} s", rule="R-7.2-13", code=Code.LIFETIME_INVALID)
+        init_keys, encryption_keys = suite.generate_key_pair(env.entropy), suite.generate_key_pair(env.entropy)
+        span = Lifetime(max(0, env.now - env.settings.clock_skew), env.now + lifetime)
+        leaf = self._signed_leaf(encryption_keys.public, span)
+        unsigned = KeyPackage(ProtocolVersion.MLS10, suite.id, init_keys.public, leaf, extensions, b"")
+        tbs = encode_unsigned(unsigned)
+        signature = suite.sign_with_label(self._signature_keys.private, b"KeyPackageTBS", tbs)
+        package = replace(unsigned, signature=signature)
+        context = GroupContext(ProtocolVersion.MLS10, suite.id, b"", 0, b"", b"", ())
+        verify_key_package(package, Demands.of(context, suite), env, strict=True)
+        return KeyPackageBundle(
+            package, init_keys.private, encryption_keys.private, _copy(self._signature_keys), last_resort
+        )
+
+    def _signed_leaf(self, encryption_key: bytes, lifetime: Lifetime) -> LeafNode:
+        unsigned = LeafNode(
+            encryption_key=encryption_key,
+            signature_key=self._signature_keys.public,
+            credential=self._identity.credential,
+            capabilities=own_capabilities(),
+            source=KeyPackageSource(lifetime),
+            extensions=(),
+            signature=b"",
+        )
+        tbs = leaf_node_tbs(unsigned, _POSITIONLESS)
+        signature = self._suite.sign_with_label(self._signature_keys.private, b"LeafNodeTBS", tbs)
+        return replace(unsigned, signature=signature)
+
+
+class Invitation:
+    """A Welcome that was checked in full. Accept it to enter the group; until then nothing is stored or used up.
+
+    RFC 9420 §12.4.3.1.
+    """
+
+    def __init__(self, client: Client, state: EpochState, inviter: LeafIndex, used: dict[str, bytes | None]) -> None:
+        self._client = client
+        self._state: EpochState | None = state
+        self._used = used
+        env = client._environment()  # noqa: SLF001  (an invitation is part of its client)
+        self.group_id = state.group.context.group_id
+        self.epoch = state.epoch
+        self.members: tuple[Member, ...] = tuple(
+            member_of(index, leaf, env) for index, leaf in leaf_nodes(state.group.tree)
+        )
+        self.inviter = next(member for member in self.members if member.leaf == inviter)
+
+    def __repr__(self) -> str:
+        return f"<Invitation to {self.group_id.hex()}, {len(self.members)} members>"
+
+    def accept(self) -> Group:
+        """Enter the group: in one batch it comes in, and the key package goes out. Raises UsageError the second time."""
+        if self._state is None:
+            raise UsageError("this invitation was accepted already", code=Code.STALE_HANDLE)
+        if self._client._store.read(epoch_key(self.group_id)) is not None:  # noqa: SLF001  (likewise)
+            raise UsageError("this client is in a group of this id", code=Code.GROUP_EXISTS, rule="R-12.4.3-06")
+        group = self._client._founded(self._state, self._used)  # noqa: SLF001  (likewise)
+        self._state = None
+        return group
+
+
+def own_capabilities() -> Capabilities:
+    """Return what this engine supports beyond the defaults. RFC 9420 §7.2."""
+    credentials = tuple(int(known) for known in CredentialType)
+    return Capabilities((int(ProtocolVersion.MLS10),), tuple(SUITES), (), (), credentials)
+
+
+def _signature_keys(identity: Identity, suite: CipherSuite) -> SignatureKeyPair:
+    if identity.signature_key is None:
+        raise UsageError("an identity in use has a signature key")
+    return SignatureKeyPair(identity.signature_key, suite.signature_public_key(identity.signature_key))
+
+
+def _copy(keys: SignatureKeyPair) -> SignatureKeyPair:
+    return SignatureKeyPair(SignaturePrivateKey(keys.private.expose()), keys.public)
+
+
+def _not_after(key_package: KeyPackage) -> int:
+    source = key_package.leaf_node.source
+    return source.lifetime.not_after if isinstance(source, KeyPackageSource) else 0

@@ -1,0 +1,78 @@
+"""From what an application asks for to a proposal of RFC 9420 §12.1."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from mls import intents
+from mls.epoch.create_commit import own_leaf_content, sign_leaf
+from mls.epoch.environment import Environment
+from mls.epoch.state import EpochState
+from mls.errors import UsageError
+from mls.messages import (
+    Add,
+    ExternalPSK,
+    GroupContextExtensions,
+    KeyPackage,
+    MLSMessage,
+    PreSharedKey,
+    PreSharedKeyID,
+    Proposal,
+    ReInit,
+    Remove,
+    ResumptionPSK,
+    ResumptionPSKUsage,
+    Update,
+    UpdateSource,
+)
+from treekem.index import LeafIndex
+from treekem.suite import HPKEPrivateKey
+from treekem.wire import decode
+
+_Drafted = (
+    intents.Add
+    | intents.Remove
+    | intents.PreSharedKey
+    | intents.ResumptionPSK
+    | intents.GroupContextExtensions
+    | intents.ReInit
+)
+
+
+def draft_update(state: EpochState, env: Environment) -> tuple[Update, HPKEPrivateKey]:
+    """Return an Update of our own leaf and the private key behind it. RFC 9420 §12.1.2."""
+    keys = state.suite.generate_key_pair(env.entropy)
+    leaf = sign_leaf(state.group, own_leaf_content(state), keys, UpdateSource(), state.own.index)
+    return Update(leaf), keys.private
+
+
+def draft_proposal(state: EpochState, intent: _Drafted, env: Environment) -> Proposal:
+    """Return the proposal that an application asks for. Raises UsageError or MalformedMessage. RFC 9420 §12.1."""
+    match intent:
+        case intents.Add(key_package=key_package):
+            return Add(read_key_package(key_package))
+        case intents.Remove(member=member):
+            return Remove(LeafIndex(member) if isinstance(member, int) else member.leaf)
+        case intents.PreSharedKey(psk_id=psk_id):
+            return PreSharedKey(PreSharedKeyID(ExternalPSK(psk_id), env.entropy(state.suite.hash_length)))
+        case intents.ResumptionPSK(epoch=epoch, group_id=group_id):
+            group = state.group.context.group_id if group_id is None else group_id
+            psk = ResumptionPSK(ResumptionPSKUsage.APPLICATION, group, epoch)
+            return PreSharedKey(PreSharedKeyID(psk, env.entropy(state.suite.hash_length)))
+        case intents.GroupContextExtensions(extensions=extensions):
+            return GroupContextExtensions(extensions)
+        case intents.ReInit():
+            return ReInit(intent.group_id, intent.version, intent.cipher_suite, intent.extensions)
+        case _:
+            assert_never(intent)
+
+
+def read_key_package(data: bytes) -> KeyPackage:
+    """Return the key package in an MLSMessage. Raises UsageError or MalformedMessage. RFC 9420 §10."""
+    message = decode(MLSMessage, data)
+    body = message.body
+    if not isinstance(body, KeyPackage):
+        raise UsageError("the message is no key package")
+    if body.version != message.version:
+        raise UsageError("the key package is of another version than its message", rule="R-10-04")
+    return body

@@ -1,0 +1,305 @@
+"""Entering a group: founding it, or joining it by a Welcome or an external commit. RFC 9420 §11, §12.4.3.1, §12.4.3.2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from mls.crypto import CipherSuite, SignatureKeyPair, cipher_suite
+from mls.epoch.create_commit import LeafContent, create_path, with_tag
+from mls.epoch.environment import Environment
+from mls.epoch.extensions import (
+    GROUP_CONTEXT,
+    GROUP_INFO,
+    extension_data,
+    external_pub,
+    verify_extensions,
+)
+from mls.epoch.framing import sign_content
+from mls.epoch.leaves import Demands, verify_leaf_node, verify_signature
+from mls.epoch.members import leaf_nodes, verify_members
+from mls.epoch.proposals import (
+    QueuedProposal,
+    apply_proposals,
+    psks_of,
+    verify_external_list,
+    verify_group_context_extensions,
+    verify_psk_id,
+)
+from mls.epoch.state import EpochState, GroupState, OwnLeaf
+from mls.epoch.transition import derive_next_epoch, provisional_context
+from mls.epoch.welcome import OpenedSecrets, key_package_ref, open_group_info, open_group_secrets
+from mls.errors import (
+    Code,
+    InvalidGroupInfo,
+    InvalidTree,
+    InvalidWelcome,
+    Unsupported,
+    UsageError,
+)
+from mls.identity import Place
+from mls.messages import (
+    AuthenticatedContent,
+    Commit,
+    Extension,
+    ExtensionType,
+    ExternalInit,
+    FramedContent,
+    FramedContentAuthData,
+    GroupContext,
+    GroupInfo,
+    InlineProposal,
+    KeyPackage,
+    LeafPosition,
+    MLSMessage,
+    NewMemberCommitSender,
+    PreSharedKey,
+    PreSharedKeyID,
+    ProtocolVersion,
+    PublicMessage,
+    Remove,
+    Welcome,
+    WireFormat,
+    encode_unsigned,
+)
+from mls.rules import require
+from mls.schedule.key_schedule import (
+    EpochSecret,
+    create_external_init,
+    derive_epoch_secrets,
+    epoch_secrets_of,
+)
+from mls.schedule.psk import PSK, psk_secret
+from mls.schedule.transcript import confirmation_tag, interim_transcript_hash, verify_confirmation_tag
+from treekem.hashing import verify_parent_hashes, verify_tree_structure
+from treekem.index import LeafIndex, NodeIndex, common_ancestor, node_of
+from treekem.nodes import LeafSlot
+from treekem.path import path_keys_from
+from treekem.suite import HPKEPrivateKey
+from treekem.tree import RatchetTree
+from treekem.wire import encode
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPackageBundle:
+    """A key package with the private keys behind it. RFC 9420 §10."""
+
+    key_package: KeyPackage
+    init_key: HPKEPrivateKey
+    encryption_key: HPKEPrivateKey
+    signature_keys: SignatureKeyPair
+    last_resort: bool = False
+
+    def reference(self) -> bytes:
+        """Return the hash that a Welcome names this key package by. RFC 9420 §5.2."""
+        return key_package_ref(cipher_suite(self.key_package.cipher_suite), self.key_package)
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalJoin:
+    """An external commit ready to be sent, and the state that holds once the group has taken it."""
+
+    message: MLSMessage
+    state: EpochState
+
+
+# Founding, §11.
+
+
+def create_epoch_zero(
+    group_id: bytes, bundle: KeyPackageBundle, extensions: tuple[Extension, ...], env: Environment
+) -> EpochState:
+    """Return a group of one. Raises InvalidProposal or InvalidLeafNode for extensions we do not support.
+
+    RFC 9420 §11.
+    """
+    suite = cipher_suite(bundle.key_package.cipher_suite)
+    leaf = bundle.key_package.leaf_node
+    tree = RatchetTree.of_leaf(LeafSlot.of(leaf))
+    context = GroupContext(ProtocolVersion.MLS10, suite.id, group_id, 0, tree.tree_hash(suite), b"", extensions)
+    secrets = epoch_secrets_of(suite, EpochSecret(env.entropy(suite.hash_length)))
+    tag = confirmation_tag(suite, secrets.confirmation_key, b"")
+    group = GroupState(suite, context, tree, interim_transcript_hash(suite, b"", tag), tag)
+    # The lists are judged as if they replaced an empty one, so that new external senders are put to the policy.
+    blank = replace(group, context=replace(context, extensions=()))
+    verify_group_context_extensions(blank, extensions, env)
+    verify_leaf_node(leaf, LeafPosition(group_id, LeafIndex(0)), Demands.of(context, suite), env, strict=True)
+    own = OwnLeaf(LeafIndex(0), bundle.signature_keys.private, {NodeIndex(0): bundle.encryption_key})
+    return EpochState(group, secrets, own)
+
+
+# Joining by a Welcome, §12.4.3.1.
+
+
+def join_by_welcome(
+    welcome: Welcome, bundle: KeyPackageBundle, ratchet_tree: bytes | None, env: Environment
+) -> tuple[EpochState, LeafIndex]:
+    """Return the state a Welcome leads to, and the member that invited; nothing is consumed.
+
+    Raises InvalidWelcome, InvalidGroupInfo, InvalidTree, InvalidTag and what they are derived from, UnavailableSecret for
+    an unknown PSK, Unsupported or Refused. RFC 9420 §12.4.3.1.
+    """
+    suite = cipher_suite(welcome.cipher_suite)
+    package = bundle.key_package
+    same_suite = package.cipher_suite == suite.id
+    require(same_suite, InvalidWelcome, "R-12.4.3.1-04", "the key package is of another cipher suite")
+    secrets = open_group_secrets(suite, welcome, bundle.reference(), bundle.init_key)
+    psks = _psks(secrets, suite, env)
+    injected = psk_secret(suite, psks)
+    info = open_group_info(suite, welcome, secrets.joiner_secret, injected)
+    group = verify_group_info(info, ratchet_tree, suite, env)
+    fits = info.group_context.version == package.version
+    require(fits, InvalidGroupInfo, "R-12.4.3.1-12", "the group is of another version", code=Code.BAD_KEY_PACKAGE)
+    index = _own_index(group.tree, package)
+    keys = _own_keys(group, info.signer, index, bundle, secrets)
+    epoch_secrets = derive_epoch_secrets(suite, secrets.joiner_secret, injected, group.encoded_context())
+    confirmed = group.context.confirmed_transcript_hash
+    verify_confirmation_tag(suite, epoch_secrets.confirmation_key, confirmed, info.confirmation_tag)
+    own = OwnLeaf(index, bundle.signature_keys.private, keys)
+    return EpochState(group, epoch_secrets, own), info.signer
+
+
+def _psks(secrets: OpenedSecrets, suite: CipherSuite, env: Environment) -> list[tuple[PreSharedKeyID, PSK]]:
+    for psk_id in secrets.psks:
+        verify_psk_id(psk_id, suite)
+    distinct = len(set(secrets.psks)) == len(secrets.psks)
+    require(distinct, InvalidWelcome, "R-12.2-09", "a PreSharedKeyID twice", code=Code.PSK_INVALID)
+    return psks_of(secrets.psks, env)
+
+
+def _own_index(tree: RatchetTree, package: KeyPackage) -> LeafIndex:
+    encoded = encode(package.leaf_node)
+    own = next((index for index, slot in tree.leaves() if slot.encoded == encoded), None)
+    if own is None:
+        raise InvalidWelcome("no leaf of the tree is this key package's", rule="R-12.4.3.1-19", code=Code.BAD_LEAF)
+    return own
+
+
+def _own_keys(
+    group: GroupState, signer: LeafIndex, index: LeafIndex, bundle: KeyPackageBundle, secrets: OpenedSecrets
+) -> dict[NodeIndex, HPKEPrivateKey]:
+    keys = {node_of(index): bundle.encryption_key}
+    if secrets.path_secret is not None:
+        require(signer != index, InvalidWelcome, "R-12.4.3.1-22", "a path secret from ourselves")
+        ancestor = common_ancestor(node_of(index), node_of(signer))
+        keys.update(path_keys_from(group.tree, signer, ancestor, secrets.path_secret, group.suite))
+    return keys
+
+
+# What a GroupInfo promises, for both ways of joining.
+
+
+def verify_group_info(info: GroupInfo, ratchet_tree: bytes | None, suite: CipherSuite, env: Environment) -> GroupState:
+    """Check a GroupInfo and its tree, and return the group they describe.
+
+    The confirmation tag is not checked: that takes the epoch's secrets. Raises InvalidGroupInfo, InvalidTree,
+    InvalidLeafNode, InvalidSignature, Unsupported or Refused. RFC 9420 §12.4.3.1.
+    """
+    context = info.group_context
+    fits = context.cipher_suite == suite.id
+    message = f"the group is of cipher suite {context.cipher_suite}"
+    require(fits, InvalidGroupInfo, "R-12.4.3.1-12", message, code=Code.BAD_KEY_PACKAGE)
+    is_known = context.version == ProtocolVersion.MLS10
+    require(is_known, Unsupported, "R-6-05", f"the group is of version {context.version}")
+    verify_extensions(info.extensions, GROUP_INFO, InvalidGroupInfo)
+    verify_extensions(context.extensions, GROUP_CONTEXT, InvalidGroupInfo)
+    tree = _tree_of(info, ratchet_tree, env)
+    matches = tree.tree_hash(suite) == context.tree_hash
+    message = "the tree is not the one that the group agreed on"
+    require(matches, InvalidTree, "R-12.4.3.1-13", message, code=Code.TREE_HASH_MISMATCH)
+    confirmed = interim_transcript_hash(suite, context.confirmed_transcript_hash, info.confirmation_tag)
+    group = GroupState(suite, context, tree, confirmed, info.confirmation_tag)
+    signer = group.leaf_node(info.signer)
+    if signer is None:
+        raise InvalidGroupInfo(
+            f"leaf {info.signer} signs, but it is blank", rule="R-12.4.3-07", code=Code.BAD_SIGNATURE
+        )
+    tbs = encode_unsigned(info)
+    verify_signature(
+        suite, signer.signature_key, b"GroupInfoTBS", tbs, info.signature, "R-12.4.3.1-11", "the GroupInfo's"
+    )
+    verify_joined_tree(group, env)
+    return group
+
+
+def _tree_of(info: GroupInfo, ratchet_tree: bytes | None, env: Environment) -> RatchetTree:
+    inside = extension_data(info.extensions, ExtensionType.RATCHET_TREE)
+    data = inside if inside is not None else ratchet_tree
+    if data is None:
+        raise InvalidWelcome("the ratchet tree is neither inside nor beside the message", rule="R-12.4.3.1-10")
+    tree = RatchetTree.decode(data)
+    fits = tree.n_leaves <= env.settings.max_leaves
+    message = f"a tree of {tree.n_leaves} leaves, more than max_leaves"
+    require(fits, InvalidTree, "S-max_leaves", message, code=Code.LIMIT_EXCEEDED)
+    return tree
+
+
+def verify_joined_tree(group: GroupState, env: Environment) -> None:
+    """Check a whole tree that a stranger handed over. Raises InvalidTree, InvalidLeafNode or Refused.
+
+    RFC 9420 §12.4.3.1.
+    """
+    verify_tree_structure(group.tree, group.suite)
+    verify_parent_hashes(group.tree, group.suite)
+    demands = Demands.of(group.context, group.suite)
+    settings = replace(env.settings, check_peer_lifetimes=env.settings.check_joined_lifetimes)
+    lenient = replace(env, settings=settings)
+    everyone = []
+    for index, leaf in leaf_nodes(group.tree):
+        verify_leaf_node(leaf, LeafPosition(group.context.group_id, index), demands, lenient)
+        env.accept(leaf.credential, leaf.signature_key, Place.JOIN)
+        everyone.append(index)
+    verify_members(group.tree, everyone, group.suite)
+
+
+# Joining by an external commit, §12.4.3.2.
+
+
+def join_by_external_commit(
+    info: GroupInfo,
+    ratchet_tree: bytes | None,
+    leaf: LeafContent,
+    env: Environment,
+    *,
+    psks: tuple[PreSharedKeyID, ...] = (),
+    replaces: LeafIndex | None = None,
+    authenticated_data: bytes = b"",
+) -> ExternalJoin:
+    """Create an external commit; `replaces` names our former leaf when we resynchronize.
+
+    Raises what `verify_group_info` does, and UsageError. RFC 9420 §12.4.3.2.
+    """
+    suite = cipher_suite(info.group_context.cipher_suite)
+    group = verify_group_info(info, ratchet_tree, suite, env)
+    public = external_pub(info.extensions)
+    if public is None:
+        raise InvalidGroupInfo("the GroupInfo has no external_pub", rule="R-12.4.3.2-02")
+    kem_output, init_secret = create_external_init(suite, public, env.entropy)
+    removes = () if replaces is None else (Remove(replaces),)
+    sender = NewMemberCommitSender()
+    proposals = tuple(
+        QueuedProposal(each, sender) for each in (ExternalInit(kem_output), *removes, *map(PreSharedKey, psks))
+    )
+    verify_external_list(proposals)
+    applied = apply_proposals(group, proposals, env, strict=True)
+    tree, index = applied.tree.with_room()
+    new = create_path(group, applied, tree, index, leaf, env)
+    commit = Commit(tuple(InlineProposal(each.proposal) for each in proposals), new.path)
+    framed = FramedContent(group.context.group_id, group.context.epoch, sender, authenticated_data, commit)
+    signature = sign_content(suite, leaf.signature_keys.private, framed, WireFormat.PUBLIC_MESSAGE, group.context)
+    content = AuthenticatedContent(WireFormat.PUBLIC_MESSAGE, framed, FramedContentAuthData(signature, b""))
+    following = derive_next_epoch(
+        group,
+        new.tree,
+        provisional_context(group, new.tree, applied),
+        content,
+        init_secret,
+        new.commit_secret,
+        psks_of(applied.psks, env),
+    )
+    signed = with_tag(content, following)
+    if new.plan is None or new.leaf_key is None:
+        raise UsageError("an external commit carries a path", rule="R-12.4.3.2-03")
+    keys = {**new.plan.private_keys, node_of(index): new.leaf_key}
+    message = MLSMessage(ProtocolVersion.MLS10, PublicMessage(signed.content, signed.auth, None))
+    own = OwnLeaf(index, leaf.signature_keys.private, keys)
+    return ExternalJoin(message, EpochState(following.group, following.secrets, own))

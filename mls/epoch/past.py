@@ -1,0 +1,49 @@
+"""Past epochs, kept a while for messages that arrive late. RFC 9420 §15.3.
+
+A past epoch keeps its sender-data secret, its unconsumed message secrets and, of its tree, only the leaves that differ from
+the epoch after it: enough to name and verify a sender.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mls.epoch.framing import SenderKeys
+from mls.epoch.leaves import decode_leaf_node
+from mls.messages import GroupContext, LeafNode
+from treekem.index import LeafIndex
+from treekem.tree import RatchetTree
+
+
+@dataclass(frozen=True, slots=True)
+class PastEpoch:
+    """What is left of an epoch; `replaced` holds leaves that the next epoch changed, encoded, None for a blank one."""
+
+    context: GroupContext
+    keys: SenderKeys
+    n_leaves: int
+    replaced: Mapping[LeafIndex, bytes | None]
+
+    @property
+    def epoch(self) -> int:
+        """The epoch's number."""
+        return self.context.epoch
+
+    def wipe(self) -> None:
+        """Forget all secrets."""
+        self.keys.sender_data_secret.wipe()
+        self.keys.secret_tree.wipe()
+
+
+def past_leaf(past: Sequence[PastEpoch], epoch: int, tree: RatchetTree, leaf: LeafIndex) -> LeafNode | None:
+    """Return a leaf as it was in a past epoch, or None where it was blank; `past` is ordered, `tree` the present one."""
+    later = [each for each in past if each.epoch >= epoch]
+    if not later or not 0 <= leaf < later[0].n_leaves:
+        return None
+    for each in later:
+        if leaf in each.replaced:
+            encoded = each.replaced[leaf]
+            return None if encoded is None else decode_leaf_node(encoded)
+    slot = tree.leaf(leaf) if leaf < tree.n_leaves else None
+    return None if slot is None else decode_leaf_node(slot.encoded)

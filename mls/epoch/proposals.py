@@ -1,0 +1,376 @@
+"""Proposals: each judged alone, then as a list, then applied to a copy of the tree. RFC 9420 §12.1, §12.2, §12.3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from mls.crypto import CipherSuite
+from mls.epoch.environment import Environment
+from mls.epoch.extensions import GROUP_CONTEXT, external_senders, required_capabilities, verify_extensions
+from mls.epoch.leaves import Demands, verify_key_package, verify_leaf_node
+from mls.epoch.members import leaf_nodes, verify_all_demands, verify_members
+from mls.epoch.state import GroupState
+from mls.errors import (
+    Code,
+    InvalidLeafNode,
+    InvalidProposal,
+    InvalidProposalList,
+    InvalidTree,
+    MLSError,
+    UnavailableSecret,
+)
+from mls.identity import Place
+from mls.messages import (
+    Add,
+    Extension,
+    ExternalInit,
+    GroupContextExtensions,
+    KeyPackage,
+    LeafNode,
+    LeafPosition,
+    MemberSender,
+    PreSharedKey,
+    PreSharedKeyID,
+    Proposal,
+    ReInit,
+    Remove,
+    ResumptionPSK,
+    ResumptionPSKUsage,
+    Sender,
+    Update,
+    UpdateSource,
+)
+from mls.rules import require
+from mls.schedule.psk import PSK
+from treekem.index import LeafIndex
+from treekem.nodes import LeafSlot
+from treekem.tree import RatchetTree
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedProposal:
+    """A proposal and who made it; `reference` is empty for one that stands in the commit itself."""
+
+    proposal: Proposal
+    sender: Sender
+    reference: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a list of proposals makes of a group; the group itself is untouched.
+
+    `changed` names every leaf of the new tree that the list put there.
+    """
+
+    tree: RatchetTree
+    extensions: tuple[Extension, ...]
+    demands: Demands
+    added: tuple[tuple[LeafIndex, KeyPackage], ...]
+    updated: tuple[tuple[LeafIndex, LeafNode], ...]
+    removed: tuple[LeafIndex, ...]
+    psks: tuple[PreSharedKeyID, ...]
+    reinit: ReInit | None
+    external_init: ExternalInit | None
+
+    @property
+    def changed(self) -> frozenset[LeafIndex]:
+        """The leaves that were added or updated."""
+        return frozenset(index for index, _ in (*self.added, *self.updated))
+
+    @property
+    def new_leaves(self) -> frozenset[LeafIndex]:
+        """The leaves that were added, to which no path secret is sealed. RFC 9420 §7.5."""
+        return frozenset(index for index, _ in self.added)
+
+
+# One proposal, §12.1.
+
+
+def verify_proposal(
+    group: GroupState,
+    queued: QueuedProposal,
+    env: Environment,
+    demands: Demands,
+    *,
+    index: int | None = None,
+    strict: bool = False,
+) -> None:
+    """Check one proposal; `index` is its place in the list, `strict` holds for one that is about to be sent.
+
+    Raises a subclass of InvalidMessage, or Refused. RFC 9420 §12.1.
+    """
+    try:
+        _verify_proposal(group, queued, env, demands, strict=strict)
+    except MLSError as error:
+        error.index = index
+        raise
+
+
+def _verify_proposal(
+    group: GroupState, queued: QueuedProposal, env: Environment, demands: Demands, *, strict: bool
+) -> None:
+    match queued.proposal:
+        case Add(key_package=key_package):
+            verify_key_package(key_package, demands, env, strict=strict)
+            leaf = key_package.leaf_node
+            env.accept(leaf.credential, leaf.signature_key, Place.ADD)
+        case Update(leaf_node=leaf):
+            _verify_update(group, leaf, queued.sender, env, demands)
+        case Remove(removed=removed):
+            known = group.leaf_node(removed) is not None
+            require(known, InvalidProposal, "R-12.1.3-02", f"leaf {removed} is to be removed, but it is blank")
+        case PreSharedKey(psk=psk):
+            verify_psk_id(psk, group.suite)
+        case ReInit(version=version, extensions=extensions):
+            lower = version < group.context.version
+            require(not lower, InvalidProposal, "R-12.1.5-02", "reinitialization to a lower version")
+            verify_extensions(extensions, GROUP_CONTEXT, InvalidProposal)
+        case ExternalInit():
+            joins = not isinstance(queued.sender, MemberSender)
+            require(joins, InvalidProposal, "R-12.1.6-02", "a member proposes an external init")
+        case GroupContextExtensions(extensions=extensions):
+            verify_group_context_extensions(group, extensions, env)
+        case _:
+            assert_never(queued.proposal)
+
+
+def _verify_update(group: GroupState, leaf: LeafNode, sender: Sender, env: Environment, demands: Demands) -> None:
+    if not isinstance(sender, MemberSender):
+        raise InvalidProposal("an Update of a sender who is no member", rule="R-12.1.2-03")
+    require(isinstance(leaf.source, UpdateSource), InvalidLeafNode, "R-7.3-11", "an Update's leaf has another source")
+    verify_replacement(group, leaf, sender.leaf_index, env, demands, Place.UPDATE)
+
+
+def verify_replacement(
+    group: GroupState, leaf: LeafNode, index: LeafIndex, env: Environment, demands: Demands, place: Place
+) -> None:
+    """Check a leaf that replaces the one at `index`. RFC 9420 §7.3, §7.5, §5.3.1."""
+    old = group.leaf_node(index)
+    if old is None:
+        raise InvalidProposal(f"leaf {index} is to be replaced, but it is blank", rule="R-12.1.2-03")
+    suite = group.suite
+    fresh = suite.canonical_public_key(leaf.encryption_key) != suite.canonical_public_key(old.encryption_key)
+    rule = "R-7.3-12" if place is Place.UPDATE else "R-12.4.2-10"
+    require(fresh, InvalidLeafNode, rule, f"leaf {index}: its encryption key is not replaced", leaf=index)
+    verify_leaf_node(leaf, LeafPosition(group.context.group_id, index), demands, env)
+    if (leaf.credential, leaf.signature_key) != (old.credential, old.signature_key):
+        env.accept(leaf.credential, leaf.signature_key, place, replaces=old.credential)
+
+
+def verify_psk_id(psk: PreSharedKeyID, suite: CipherSuite) -> None:
+    """Check a PreSharedKeyID that a proposal names. Raises InvalidProposal. RFC 9420 §8.4, §12.1.4."""
+    length = len(psk.psk_nonce)
+    message = f"a psk_nonce of {length} bytes, not {suite.hash_length}"
+    require(length == suite.hash_length, InvalidProposal, "R-12.1.4-03", message, code=Code.PSK_INVALID)
+    usage = psk.psk.usage if isinstance(psk.psk, ResumptionPSK) else None
+    is_reinit, is_branch = usage is ResumptionPSKUsage.REINIT, usage is ResumptionPSKUsage.BRANCH
+    message = "a PSK of usage {} outside the commit that starts a group"
+    require(not is_reinit, InvalidProposal, "R-12.1.4-01", message.format("reinit"), code=Code.PSK_INVALID)
+    require(not is_branch, InvalidProposal, "R-12.1.4-02", message.format("branch"), code=Code.PSK_INVALID)
+
+
+def verify_group_context_extensions(group: GroupState, extensions: tuple[Extension, ...], env: Environment) -> None:
+    """Check a new list of group context extensions by itself. RFC 9420 §12.1.7, §12.1.8.1."""
+    verify_extensions(extensions, GROUP_CONTEXT, InvalidProposal)
+    required_capabilities(extensions)
+    senders = external_senders(extensions)
+    known = external_senders(group.extensions)
+    before = () if known is None else known.external_senders
+    for sender in () if senders is None else senders.external_senders:
+        group.suite.verify_signature_key(sender.signature_key)
+        if sender not in before:
+            env.accept(sender.credential, sender.signature_key, Place.EXTERNAL_SENDER)
+
+
+# The list, §12.2.
+
+
+def verify_list(proposals: Sequence[QueuedProposal], committer: LeafIndex) -> None:
+    """Check that a member's list goes together. Raises InvalidProposalList. RFC 9420 §12.2."""
+    for index, queued in enumerate(proposals):
+        match queued.proposal:
+            case Update():
+                own = queued.sender == MemberSender(committer)
+                _listed(not own, "R-12.2-03", "the committer covers its own Update", index)
+            case Remove(removed=removed):
+                _listed(removed != committer, "R-12.2-04", "the committer removes itself", index)
+            case ReInit():
+                _listed(len(proposals) == 1, "R-12.2-11", "a ReInit is not alone", index)
+            case ExternalInit():
+                _listed(False, "R-12.2-13", "an ExternalInit in a member's commit", index)  # noqa: FBT003
+            case _:
+                pass
+    _verify_each_leaf_once(proposals)
+    _verify_psks_once(proposals)
+    lists = [index for index, each in enumerate(proposals) if isinstance(each.proposal, GroupContextExtensions)]
+    _listed(len(lists) <= 1, "R-12.2-10", "two GroupContextExtensions", lists[-1] if lists else None)
+
+
+def _verify_each_leaf_once(proposals: Sequence[QueuedProposal]) -> None:
+    touched: set[LeafIndex] = set()
+    for index, queued in enumerate(proposals):
+        leaf = _leaf_touched(queued)
+        if leaf is not None:
+            _listed(leaf not in touched, "R-12.2-05", f"leaf {leaf} is updated or removed twice", index)
+            touched.add(leaf)
+
+
+def _leaf_touched(queued: QueuedProposal) -> LeafIndex | None:
+    match queued.proposal, queued.sender:
+        case Remove(removed=removed), _:
+            return removed
+        case Update(), MemberSender(leaf_index=sender):
+            return sender
+        case _:
+            return None
+
+
+def _verify_psks_once(proposals: Sequence[QueuedProposal]) -> None:
+    seen: set[PreSharedKeyID] = set()
+    for index, queued in enumerate(proposals):
+        if isinstance(queued.proposal, PreSharedKey):
+            psk = queued.proposal.psk
+            _listed(psk not in seen, "R-12.2-09", "a PreSharedKeyID twice", index, Code.PSK_INVALID)
+            seen.add(psk)
+
+
+def verify_external_list(proposals: Sequence[QueuedProposal]) -> None:
+    """Check the list of an external commit. Raises InvalidProposalList. RFC 9420 §12.2, §12.4.3.2."""
+    inits = removes = 0
+    for index, queued in enumerate(proposals):
+        _listed(not queued.reference, "R-12.4.3.2-04", "an external commit refers to a proposal", index)
+        inits += isinstance(queued.proposal, ExternalInit)
+        removes += isinstance(queued.proposal, Remove)
+        allowed = isinstance(queued.proposal, ExternalInit | Remove | PreSharedKey)
+        _listed(allowed, "R-12.2-20", "an external commit may not cover this", index)
+    _listed(inits == 1, "R-12.2-17", f"an external commit with {inits} ExternalInit proposals", None)
+    _listed(removes <= 1, "R-12.2-18", "an external commit removes more than one leaf", None)
+    _verify_psks_once(proposals)
+
+
+def _listed(condition: bool, rule: str, message: str, index: int | None, code: Code | None = None) -> None:
+    place = "" if index is None else f"proposal {index}: "
+    require(condition, InvalidProposalList, rule, place + message, code=code, index=index)
+
+
+# Applying, §12.3.
+
+
+def apply_proposals(
+    group: GroupState, proposals: Sequence[QueuedProposal], env: Environment, *, strict: bool = False
+) -> Applied:
+    """Check every proposal under the extensions that will be in force, and apply the list to a copy of the tree.
+
+    The order is that of RFC 9420 §12.3, whatever the order of the list. Raises a subclass of InvalidMessage, or Refused.
+    """
+    extensions = _extensions_after(group, proposals)
+    demands = Demands.of(group.context, group.suite, extensions)
+    for index, queued in enumerate(proposals):
+        verify_proposal(group, queued, env, demands, index=index, strict=strict and not queued.reference)
+    updated = tuple(
+        (each.sender.leaf_index, each.proposal.leaf_node)
+        for each in proposals
+        if isinstance(each.proposal, Update) and isinstance(each.sender, MemberSender)
+    )
+    removed = tuple(each.proposal.removed for each in proposals if isinstance(each.proposal, Remove))
+    packages = tuple(each.proposal.key_package for each in proposals if isinstance(each.proposal, Add))
+    tree, added = _edited_tree(group.tree, updated, removed, packages)
+    require(
+        tree.n_leaves <= env.settings.max_leaves,
+        InvalidTree,
+        "S-max_leaves",
+        f"the tree would be {tree.n_leaves} leaves wide, more than max_leaves",
+        code=Code.LIMIT_EXCEEDED,
+    )
+    applied = Applied(
+        tree=tree,
+        extensions=extensions,
+        demands=demands,
+        added=added,
+        updated=updated,
+        removed=removed,
+        psks=tuple(each.proposal.psk for each in proposals if isinstance(each.proposal, PreSharedKey)),
+        reinit=next((each.proposal for each in proposals if isinstance(each.proposal, ReInit)), None),
+        external_init=next((each.proposal for each in proposals if isinstance(each.proposal, ExternalInit)), None),
+    )
+    _verify_applied(group, applied, env)
+    return applied
+
+
+def _extensions_after(group: GroupState, proposals: Iterable[QueuedProposal]) -> tuple[Extension, ...]:
+    changes = (each.proposal.extensions for each in proposals if isinstance(each.proposal, GroupContextExtensions))
+    return next(changes, group.extensions)
+
+
+def _edited_tree(
+    tree: RatchetTree,
+    updated: Iterable[tuple[LeafIndex, LeafNode]],
+    removed: Iterable[LeafIndex],
+    packages: Iterable[KeyPackage],
+) -> tuple[RatchetTree, tuple[tuple[LeafIndex, KeyPackage], ...]]:
+    for index, leaf in updated:
+        tree = tree.update_leaf(index, LeafSlot.of(leaf))
+    for index in removed:
+        tree = tree.remove_leaf(index)
+    added = []
+    for key_package in packages:
+        tree, index = tree.add_leaf(LeafSlot.of(key_package.leaf_node))
+        added.append((index, key_package))
+    return tree, tuple(added)
+
+
+def _verify_applied(group: GroupState, applied: Applied, env: Environment) -> None:
+    _verify_clients(applied, env)
+    _verify_init_keys(applied, group.suite)
+    verify_members(applied.tree, applied.changed, group.suite)
+    if applied.extensions != group.extensions:
+        verify_all_demands(applied.tree, applied.demands)
+
+
+def _verify_clients(applied: Applied, env: Environment) -> None:
+    """§12.2: a client is in a group once, by the application's notion of a client."""
+    if not applied.added:
+        return
+    present: dict[bytes, list[tuple[LeafIndex, LeafNode]]] = {}
+    for index, leaf in leaf_nodes(applied.tree):
+        present.setdefault(env.policy.identity(leaf.credential), []).append((index, leaf))
+    for index, key_package in applied.added:
+        leaf = key_package.leaf_node
+        subject = env.subject(leaf.credential, leaf.signature_key)
+        for other, other_leaf in present[env.policy.identity(leaf.credential)]:
+            same = other != index and env.policy.same_client(
+                subject, env.subject(other_leaf.credential, other_leaf.signature_key)
+            )
+            rule = "R-12.2-07" if other in applied.new_leaves else "R-12.2-08"
+            require(not same, InvalidProposalList, rule, f"the client of leaf {other} is added again", leaf=other)
+
+
+def _verify_init_keys(applied: Applied, suite: CipherSuite) -> None:
+    seen: set[bytes] = set()
+    for position, (_, key_package) in enumerate(applied.added):
+        key = suite.canonical_public_key(key_package.init_key)
+        message = "two key packages share an init_key"
+        require(key not in seen, InvalidProposalList, "R-10.1-06", message, code=Code.DUPLICATE_KEY, index=position)
+        seen.add(key)
+
+
+def psks_of(psk_ids: Iterable[PreSharedKeyID], env: Environment) -> list[tuple[PreSharedKeyID, PSK]]:
+    """Return the pre-shared keys that a list names, in its order. Raises UnavailableSecret. RFC 9420 §12.3."""
+    found = []
+    for index, psk_id in enumerate(psk_ids):
+        psk = env.psk(psk_id)
+        if psk is None:
+            raise UnavailableSecret(f"PSK {index} is not held", rule="R-12.3-05", code=Code.PSK_UNKNOWN, index=index)
+        found.append((psk_id, psk))
+    return found
+
+
+def is_path_required(proposals: Sequence[QueuedProposal]) -> bool:
+    """Whether a commit of these proposals must carry a path: only non-empty lists of a few types need none.
+
+    RFC 9420 §12.4, §17.4.
+    """
+    return not proposals or not all(isinstance(each.proposal, Add | PreSharedKey | ReInit) for each in proposals)

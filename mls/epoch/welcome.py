@@ -1,0 +1,148 @@
+"""Inviting and being invited. RFC 9420 §12.4.3, §12.4.3.1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mls.crypto import CipherSuite
+from mls.epoch.environment import Environment
+from mls.epoch.proposals import Applied
+from mls.epoch.state import EpochState
+from mls.epoch.transition import NextEpoch
+from mls.errors import Code, InvalidCiphertext, InvalidWelcome
+from mls.messages import (
+    EncryptedGroupSecrets,
+    Extension,
+    ExtensionType,
+    ExternalPub,
+    GroupInfo,
+    GroupSecrets,
+    KeyPackage,
+    PreSharedKeyID,
+    Welcome,
+    WirePathSecret,
+    encode_unsigned,
+)
+from mls.rules import require
+from mls.schedule.key_schedule import (
+    JoinerSecret,
+    PSKSecret,
+    derive_welcome_secret,
+    external_key_pair,
+    welcome_key_and_nonce,
+)
+from treekem.index import LeafIndex, common_ancestor, node_of
+from treekem.nodes import HPKECiphertext
+from treekem.path import PathPlan
+from treekem.suite import HPKEPrivateKey, PathSecret
+from treekem.wire import decode, encode
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSecrets:
+    """GroupSecrets as a joiner holds them."""
+
+    joiner_secret: JoinerSecret
+    path_secret: PathSecret | None
+    psks: tuple[PreSharedKeyID, ...]
+
+
+def key_package_ref(suite: CipherSuite, key_package: KeyPackage) -> bytes:
+    """Return the hash that a Welcome names a key package by. RFC 9420 §5.2."""
+    return suite.ref_hash(b"MLS 1.0 KeyPackage Reference", encode(key_package))
+
+
+def create_group_info(state: EpochState, *, ratchet_tree: bool, external_pub: bool = True) -> GroupInfo:
+    """Sign what a client needs to know to join. RFC 9420 §12.4.3."""
+    extensions = []
+    if ratchet_tree:
+        extensions.append(Extension(ExtensionType.RATCHET_TREE, state.group.tree.encode()))
+    if external_pub:
+        public = external_key_pair(state.suite, state.secrets.external).public
+        extensions.append(Extension(ExtensionType.EXTERNAL_PUB, encode(ExternalPub(public))))
+    group, own = state.group, state.own
+    unsigned = GroupInfo(group.context, tuple(extensions), group.confirmation_tag, own.index, b"")
+    signature = state.suite.sign_with_label(own.signature_key, b"GroupInfoTBS", encode_unsigned(unsigned))
+    return replace(unsigned, signature=signature)
+
+
+# Sending, §12.4.1.
+
+
+def create_welcome(
+    after: EpochState,
+    following: NextEpoch,
+    applied: Applied,
+    plan: PathPlan | None,
+    env: Environment,
+    *,
+    tree_inside: bool,
+) -> Welcome | None:
+    """Return the Welcome for all members that a commit added, or None where there are none. RFC 9420 §12.4.1."""
+    if not applied.added:
+        return None
+    suite = after.suite
+    group_info = create_group_info(after, ratchet_tree=tree_inside, external_pub=False)
+    secret = derive_welcome_secret(suite, following.joiner_secret, following.psk_secret)
+    key, nonce = welcome_key_and_nonce(suite, secret)
+    encrypted_group_info = suite.aead_seal(key, nonce, b"", encode(group_info))
+    # The HPKE info is the same for all: it is digested once, however many join.
+    context = suite.seal_context(b"Welcome", encrypted_group_info)
+    entries = []
+    for index, key_package in applied.added:
+        secrets = _secrets_for(index, after.own.index, following, applied.psks, plan)
+        sealed = suite.seal(key_package.init_key, context, encode(secrets), env.entropy)
+        entries.append(EncryptedGroupSecrets(key_package_ref(suite, key_package), HPKECiphertext(*sealed)))
+    return Welcome(suite.id, tuple(entries), encrypted_group_info)
+
+
+def _secrets_for(
+    index: LeafIndex,
+    committer: LeafIndex,
+    following: NextEpoch,
+    psks: tuple[PreSharedKeyID, ...],
+    plan: PathPlan | None,
+) -> GroupSecrets:
+    path_secret = None
+    if plan is not None:
+        ancestor = common_ancestor(node_of(index), node_of(committer))
+        path_secret = WirePathSecret(plan.path_secrets[ancestor].expose())
+    return GroupSecrets(following.joiner_secret.expose(), path_secret, psks)
+
+
+# Receiving, §12.4.3.1.
+
+
+def open_group_secrets(
+    suite: CipherSuite, welcome: Welcome, reference: bytes, init_key: HPKEPrivateKey
+) -> OpenedSecrets:
+    """Decrypt what a Welcome tells one key package. Raises InvalidWelcome or InvalidCiphertext. RFC 9420 §12.4.3.1."""
+    entry = next((each for each in welcome.secrets if each.new_member == reference), None)
+    if entry is None:
+        raise InvalidWelcome("no entry for this key package", rule="R-12.4.3.1-03", code=Code.NO_MATCHING_KEY_PACKAGE)
+    sealed = entry.encrypted_group_secrets
+    context = suite.seal_context(b"Welcome", welcome.encrypted_group_info)
+    secrets = decode(GroupSecrets, suite.open(init_key, context, sealed.kem_output, sealed.ciphertext))
+    fits = len(secrets.joiner_secret) == suite.hash_length
+    require(fits, InvalidWelcome, "R-12.4.3.1-06", f"a joiner_secret of {len(secrets.joiner_secret)} bytes")
+    path_secret = None if secrets.path_secret is None else PathSecret(secrets.path_secret.path_secret)
+    return OpenedSecrets(JoinerSecret(secrets.joiner_secret), path_secret, secrets.psks)
+
+
+def open_group_info(
+    suite: CipherSuite, welcome: Welcome, joiner_secret: JoinerSecret, psk_secret: PSKSecret
+) -> GroupInfo:
+    """Decrypt a Welcome's GroupInfo. Raises InvalidCiphertext or MalformedMessage. RFC 9420 §12.4.3.1."""
+    secret = derive_welcome_secret(suite, joiner_secret, psk_secret)
+    key, nonce = welcome_key_and_nonce(suite, secret)
+    try:
+        plaintext = suite.aead_open(key, nonce, b"", welcome.encrypted_group_info)
+    except InvalidCiphertext as error:
+        raise InvalidCiphertext("the GroupInfo does not decrypt", rule="R-12.4.3.1-09") from error
+    return decode(GroupInfo, plaintext)
+
+
+def references(welcome: Welcome) -> Sequence[bytes]:
+    """Return the references of the key packages that a Welcome is for."""
+    return tuple(entry.new_member for entry in welcome.secrets)

@@ -1,0 +1,371 @@
+"""A group as one member holds it: the shell around the pure transitions of `mls.epoch`.
+
+A call either returns, having written one batch to the store, or raises and leaves group and store as they were. A group
+belongs to one thread at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+
+from mls.drafting import draft_proposal, draft_update
+from mls.epoch.create_commit import CommitOrder, create_commit, protect, signed_content
+from mls.epoch.effect import Member, member_of
+from mls.epoch.environment import Environment
+from mls.epoch.leaves import Demands
+from mls.epoch.members import leaf_nodes
+from mls.epoch.proposals import QueuedProposal, verify_proposal
+from mls.epoch.queue import PendingProposal, proposal_ref, select_proposals
+from mls.epoch.welcome import create_group_info
+from mls.errors import Code, UsageError
+from mls.events import (
+    PendingCommit,
+    ProposalReceived,
+    SentProposal,
+    StagedCommit,
+)
+from mls.intents import ALL, Intent, Update
+from mls.merging import merge_transition
+from mls.messages import (
+    ApplicationData,
+    MemberSender,
+    MLSMessage,
+    Proposal,
+    ProposalContent,
+    ProtocolVersion,
+    WireFormat,
+)
+from mls.receiving import Received, receive_message
+from mls.schedule.key_schedule import ExportedSecret, export_secret
+from mls.schedule.secret_tree import StagedKey
+from mls.store.candidates import Candidate, candidate_name
+from mls.store.seam import Batch, Store
+from mls.store.standing import Standing
+from treekem.suite import HPKEPrivateKey
+from treekem.wire import encode
+
+
+class Group:
+    """One group, in its present epoch. Made by `Client.create_group`, `Client.group` and `Invitation.accept`."""
+
+    def __init__(self, standing: Standing, store: Store, environment: Callable[[], Environment]) -> None:
+        self._standing = standing
+        self._store = store
+        self._environment = environment
+        self._lock = threading.Lock()
+        self._retired = False
+
+    def __repr__(self) -> str:
+        return f"<Group {self.group_id.hex()}, epoch {self.epoch}>"
+
+    # What members agree on.
+
+    @property
+    def group_id(self) -> bytes:
+        """The group's id."""
+        return self._standing.group_id
+
+    @property
+    def epoch(self) -> int:
+        """The present epoch's number."""
+        return self._standing.state.epoch
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The members, in the order of their leaves."""
+        env = self._environment()
+        return tuple(member_of(index, leaf, env) for index, leaf in leaf_nodes(self._standing.state.group.tree))
+
+    @property
+    def me(self) -> Member:
+        """This client as a member."""
+        own = self._standing.state.own.index
+        leaf = self._standing.state.group.leaf_node(own)
+        if leaf is None:
+            raise UsageError("this client is no member any more", code=Code.GROUP_RETIRED)
+        return member_of(own, leaf, self._environment())
+
+    @property
+    def tree_hash(self) -> bytes:
+        """The hash of the ratchet tree, which all members share."""
+        return self._standing.state.group.context.tree_hash
+
+    @property
+    def ratchet_tree(self) -> bytes:
+        """The ratchet tree as it is handed to those who join. RFC 9420 §12.4.3.3."""
+        return self._standing.state.group.tree.encode()
+
+    @property
+    def epoch_authenticator(self) -> bytes:
+        """A value equal among members exactly when they agree on the epoch; compare it out of band. RFC 9420 §8.7."""
+        return self._standing.state.secrets.epoch_authenticator
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether a ReInit was committed: nothing is sent here any more. RFC 9420 §11.2."""
+        return self._standing.frozen is not None
+
+    @property
+    def is_retired(self) -> bool:
+        """Whether this client was removed, and the group wiped."""
+        return self._retired
+
+    def export_secret(self, label: str | bytes, context: bytes, length: int) -> ExportedSecret:
+        """Return a secret of `length` bytes that all members of this epoch can derive. RFC 9420 §8.5."""
+        with self._exclusive():
+            name = label.encode() if isinstance(label, str) else label
+            state = self._standing.state
+            return export_secret(state.suite, state.secrets.exporter, name, context, length)
+
+    def group_info(self, *, ratchet_tree: bool = True) -> bytes:
+        """Return a signed GroupInfo, for clients that join by an external commit. RFC 9420 §12.4.3."""
+        with self._exclusive():
+            info = create_group_info(self._standing.state, ratchet_tree=ratchet_tree)
+            return encode(MLSMessage(ProtocolVersion.MLS10, info))
+
+    def fingerprint(self) -> bytes:
+        """Hash what this client holds of the group: the agreed state, and every ratchet's consumed and kept generations.
+
+        Lazy derivations do not show; two equal fingerprints mean that nothing was learnt, spent or lost in between.
+        """
+        standing = self._standing
+        digest = sha256()
+        parts = [
+            standing.state.group.encoded_context(),
+            standing.state.group.confirmation_tag,
+            standing.state.secrets.epoch_authenticator,
+            standing.secret_tree.fingerprint(),
+            *(part for past in standing.past for part in (encode(past.context), past.keys.secret_tree.fingerprint())),
+            *sorted(standing.proposals),
+            *sorted(name.encode() for name in standing.candidates),
+        ]
+        for part in parts:
+            digest.update(len(part).to_bytes(4, "big") + part)
+        return digest.digest()
+
+    # Proposing and committing.
+
+    @property
+    def proposals(self) -> tuple[ProposalReceived, ...]:
+        """The proposals that wait for a commit, in the order of their arrival."""
+        queued = [each.queued for each in self._standing.proposals.values()]
+        return tuple(ProposalReceived(each.reference, each.proposal, each.sender) for each in queued)
+
+    @property
+    def pending(self) -> tuple[PendingCommit, ...]:
+        """Own commits of this epoch that are neither merged nor discarded."""
+        return tuple(self._pending_commit(each) for each in self._standing.candidates.values())
+
+    def propose(self, intent: Intent, *, authenticated_data: bytes = b"") -> SentProposal:
+        """Make a proposal for anybody to commit. Raises InvalidProposal or what it is derived from. RFC 9420 §12.1."""
+        with self._exclusive():
+            self._verify_sending()
+            env, standing = self._environment(), self._standing
+            proposal, update_key = self._drafted(intent, env)
+            private = env.settings.private_handshakes
+            wire_format = WireFormat.PRIVATE_MESSAGE if private else WireFormat.PUBLIC_MESSAGE
+            content = signed_content(standing.state, ProposalContent(proposal), wire_format, authenticated_data)
+            reference = proposal_ref(standing.state.suite, content)
+            queued = QueuedProposal(proposal, MemberSender(standing.state.own.index), reference)
+            demands = Demands.of(standing.state.group.context, standing.state.suite)
+            verify_proposal(standing.state.group, queued, env, demands, strict=True)
+            message, key = protect(standing.state, content, standing.keys, env, private=private)
+            encoded = self._sized(encode(message), env)
+            pending = PendingProposal(queued, update_key)
+            self._spend(key, standing.proposal_batch(pending))
+            standing.proposals[reference] = pending
+            return SentProposal(encoded, reference)
+
+    def commit(
+        self,
+        intents: Sequence[Intent] = (),
+        *,
+        include: object = ALL,
+        path: bool | None = None,
+        tree: str = "inside",
+        authenticated_data: bytes = b"",
+    ) -> PendingCommit:
+        """Make a commit of new proposals and, by default, of all pending ones; it changes nothing until it is merged.
+
+        `include`: ALL, or the references of the pending proposals to cover. `path`: False leaves it out where that is
+        allowed. `tree`: "inside" the Welcome or "beside" it. Raises InvalidProposalList and what it is derived from, or
+        UsageError. RFC 9420 §12.4.1.
+        """
+        with self._exclusive():
+            self._verify_sending()
+            if tree not in {"inside", "beside"}:
+                raise UsageError(f"tree is 'inside' or 'beside', not {tree!r}")
+            env, standing = self._environment(), self._standing
+            sender = MemberSender(standing.state.own.index)
+            wanted = tuple(QueuedProposal(self._drafted(each, env)[0], sender) for each in intents)
+            selection = select_proposals(standing.state.group, sender.leaf_index, wanted, self._included(include), env)
+            order = CommitOrder(
+                selection.taken, path, tree == "inside", env.settings.private_handshakes, authenticated_data
+            )
+            created = create_commit(standing.state, order, standing.keys, env)
+            welcome = None
+            if created.welcome is not None:
+                welcome = encode(MLSMessage(ProtocolVersion.MLS10, created.welcome))
+            candidate = Candidate(
+                message=self._sized(encode(created.message), env),
+                welcome=welcome,
+                tree_beside=tree == "beside",
+                left_out=tuple((queued.reference, reason) for queued, reason in selection.left_out),
+                transition=created.transition,
+                order=len(standing.candidates),
+            )
+            self._spend(created.key, standing.candidate_batch(candidate))
+            standing.candidates[candidate.name] = candidate
+            return self._pending_commit(candidate)
+
+    def merge(self, commit: PendingCommit | StagedCommit) -> None:
+        """Move to the epoch that a commit leads to: the delivery service took it.
+
+        All other commits of the epoch are dropped. A commit that removes this client retires the group and wipes it.
+        Raises UsageError for a commit of another epoch. RFC 9420 §12.4.2, §14.
+        """
+        with self._exclusive():
+            self._verify_alive()
+            standing = self._standing
+            candidate = standing.candidates.get(commit.candidate)
+            key = None
+            if isinstance(commit, StagedCommit) and not commit.own:
+                transition, key = commit.transition, commit.key
+            elif candidate is not None:
+                transition = candidate.transition
+            else:
+                raise UsageError("this commit is of another epoch", code=Code.STALE_HANDLE, rule="R-14-05")
+            if commit.epoch != standing.state.epoch:
+                raise UsageError("this commit is of another epoch", code=Code.STALE_HANDLE, rule="R-14-05")
+            after = merge_transition(standing, transition, key, self._store, self._environment())
+            if after is None:
+                self._retired = True
+            else:
+                self._standing = after
+
+    def discard(self, commit: PendingCommit) -> None:
+        """Forget an own commit that was certainly refused; in doubt, keep it. RFC 9420 §14."""
+        with self._exclusive():
+            self._verify_alive()
+            if commit.candidate not in self._standing.candidates:
+                raise UsageError("this commit is of another epoch", code=Code.STALE_HANDLE)
+            self._store.apply({f"{self._standing.prefix}candidate/{commit.candidate}": None})
+            del self._standing.candidates[commit.candidate]
+
+    # Talking.
+
+    def encrypt(self, data: bytes, *, authenticated_data: bytes = b"") -> bytes:
+        """Return a PrivateMessage of application data; `authenticated_data` is readable on the way.
+
+        Raises UsageError with code MUST_COMMIT_FIRST while proposals are pending. RFC 9420 §15.
+        """
+        with self._exclusive():
+            self._verify_sending()
+            env, standing = self._environment(), self._standing
+            if standing.proposals:
+                raise UsageError(
+                    "proposals are pending: commit them first", code=Code.MUST_COMMIT_FIRST, rule="R-12.4-02"
+                )
+            content = signed_content(
+                standing.state, ApplicationData(data), WireFormat.PRIVATE_MESSAGE, authenticated_data
+            )
+            message, key = protect(standing.state, content, standing.keys, env, private=True)
+            encoded = self._sized(encode(message), env)
+            self._spend(key, {})
+            return encoded
+
+    def receive(self, data: bytes) -> Received:
+        """Verify a message of this group, and return what it comes to.
+
+        A commit is staged, not merged. Raises MLSError; nothing has changed then, and the genuine message still works.
+        RFC 9420 §6, §12.
+        """
+        with self._exclusive():
+            self._verify_alive()
+            candidate = self._standing.candidates.get(candidate_name(data))
+            if candidate is not None:
+                return self._own_commit(candidate)
+            return receive_message(self._standing, data, self._store, self._environment())
+
+    # Inside.
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        if not self._lock.acquire(blocking=False):
+            raise UsageError("another thread is using this group", code=Code.WRONG_THREAD)
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _verify_alive(self) -> None:
+        if self._retired:
+            raise UsageError("this client was removed from the group", code=Code.GROUP_RETIRED, rule="R-12.4.2-19")
+
+    def _verify_sending(self) -> None:
+        self._verify_alive()
+        if self._standing.frozen is not None:
+            raise UsageError("the group is being reinitialized", code=Code.GROUP_RETIRED, rule="R-12.4.2-18")
+
+    def _drafted(self, intent: Intent, env: Environment) -> tuple[Proposal, HPKEPrivateKey | None]:
+        if isinstance(intent, Update):
+            return draft_update(self._standing.state, env)
+        return draft_proposal(self._standing.state, intent, env), None
+
+    def _included(self, include: object) -> list[QueuedProposal]:
+        pending = self._standing.proposals
+        if include is ALL:
+            return [each.queued for each in pending.values()]
+        if not isinstance(include, Sequence):
+            raise UsageError("include is ALL or a sequence of references")
+        unknown = [reference for reference in include if reference not in pending]
+        if unknown:
+            raise UsageError(f"{len(unknown)} of the references to include are not pending")
+        return [pending[reference].queued for reference in include]
+
+    def _sized(self, message: bytes, env: Environment) -> bytes:
+        limit = env.settings.max_message_bytes
+        if len(message) > limit:
+            raise UsageError(
+                f"a message of {len(message)} bytes, more than max_message_bytes",
+                code=Code.LIMIT_EXCEEDED,
+                rule="S-max_message_bytes",
+            )
+        return message
+
+    def _spend(self, key: StagedKey | None, batch: Batch) -> None:
+        """Write what a call changes, the key it spent included, and only then consume the key."""
+        standing = self._standing
+        if key is None:
+            self._store.apply(batch)
+            return
+        limit = self._environment().settings.messages_per_epoch
+        if key.generation >= limit:
+            raise UsageError("this epoch's messages are used up", code=Code.MUST_REKEY, rule="R-15.2-01")
+        self._store.apply({**batch, **standing.key_batch(standing.state.epoch, key)})
+        standing.secret_tree.apply(key)
+
+    def _pending_commit(self, candidate: Candidate) -> PendingCommit:
+        state = candidate.transition.state
+        beside = candidate.tree_beside and candidate.welcome is not None and state is not None
+        return PendingCommit(
+            message=candidate.message,
+            welcome=candidate.welcome,
+            ratchet_tree=state.group.tree.encode() if beside and state is not None else None,
+            effect=candidate.transition.effect,
+            left_out=candidate.left_out,
+            epoch=self.epoch,
+            candidate=candidate.name,
+        )
+
+    def _own_commit(self, candidate: Candidate) -> StagedCommit:
+        return StagedCommit(
+            own=True,
+            effect=candidate.transition.effect,
+            epoch=self.epoch,
+            transition=candidate.transition,
+            candidate=candidate.name,
+        )

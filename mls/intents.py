@@ -1,0 +1,75 @@
+"""What an application asks a group to do; the group turns it into proposals of RFC 9420 §12.1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from mls.epoch.effect import Member
+from mls.messages import Extension
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Add the client that published a key package, given as the bytes it sent. RFC 9420 §12.1.1."""
+
+    key_package: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Remove a member, given as it appears in `members`, or by its leaf index. RFC 9420 §12.1.3."""
+
+    member: Member | int
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Replace one's own leaf by one with fresh keys; somebody else must commit it. RFC 9420 §12.1.2."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreSharedKey:
+    """Inject an external key that every member was given as `psk_id`. RFC 9420 §8.4."""
+
+    psk_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ResumptionPSK:
+    """Inject the resumption key of an epoch of a group, this one unless `group_id` names another. RFC 9420 §8.6."""
+
+    epoch: int
+    group_id: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupContextExtensions:
+    """Replace the group context's extensions, all of them. RFC 9420 §12.1.7."""
+
+    extensions: tuple[Extension, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReInit:
+    """Freeze the group, to go on in a new one with these parameters. RFC 9420 §12.1.5."""
+
+    group_id: bytes
+    cipher_suite: int
+    extensions: tuple[Extension, ...] = ()
+    version: int = 1
+
+
+Intent = Add | Remove | Update | PreSharedKey | ResumptionPSK | GroupContextExtensions | ReInit
+"""What `Group.propose` and `Group.commit` take."""
+
+
+class _All:
+    """Stands for all pending proposals."""
+
+    def __repr__(self) -> str:
+        return "ALL"
+
+
+ALL: Final = _All()
+"""As `include` of `Group.commit`: every pending proposal that can be covered."""

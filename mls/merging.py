@@ -1,0 +1,55 @@
+"""Moving a group to its next epoch: one batch, then one assignment. RFC 9420 §9.2, §12.4.2, §14."""
+
+from __future__ import annotations
+
+from mls.epoch.environment import Environment
+from mls.epoch.transition import Transition
+from mls.schedule.secret_tree import SecretTree, StagedKey
+from mls.store.pins import pin_batch
+from mls.store.seam import Store
+from mls.store.standing import Standing, limits_of, wipe_states
+
+
+def merge_transition(
+    standing: Standing, transition: Transition, key: StagedKey | None, store: Store, env: Environment
+) -> Standing | None:
+    """Write and return the standing after a commit, or None when it removed us and all is wiped.
+
+    `key` is the message key of a commit that came encrypted; it is consumed only now.
+    """
+    state = transition.state
+    if state is None:
+        store.apply(dict.fromkeys(name for name, _ in store.scan(standing.prefix)))
+        standing.wipe()
+        return None
+    past = [*standing.past, standing.past_after(transition)][-env.settings.max_past_epochs :]
+    if env.settings.max_past_epochs == 0:
+        past = []
+    secret = state.secrets.encryption.copy()
+    tree = SecretTree(state.suite, state.group.tree.n_leaves, secret, limits_of(env.settings))
+    after = Standing(state, tree, past, frozen=transition.effect.reinit)
+    effect = transition.effect
+    members = (*effect.added, *(new for _, new in effect.updated))
+    batch = standing.merge_batch(transition, after, key, env.settings)
+    store.apply({**batch, **pin_batch(store, members)})
+    # Written: from here on nothing can fail, and what the old epoch alone owned is wiped.
+    state.secrets.encryption.wipe()
+    if key is not None:
+        standing.secret_tree.apply(key)
+    _wipe_ended(standing, after)
+    return after
+
+
+def _wipe_ended(standing: Standing, after: Standing) -> None:
+    kept = {each.epoch for each in after.past}
+    for old in standing.past:
+        if old.epoch not in kept:
+            old.wipe()
+    if standing.state.epoch not in kept:
+        standing.secret_tree.wipe()
+    ended = [standing.state, *(each.transition.state for each in standing.candidates.values())]
+    wipe_states(ended, kept=after.state)
+    held = {id(key) for key in after.state.own.private_keys.values()}
+    for pending in standing.proposals.values():
+        if pending.update_key is not None and id(pending.update_key) not in held:
+            pending.update_key.wipe()

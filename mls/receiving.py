@@ -1,0 +1,229 @@
+"""Receiving a message of a group: the header decides, then who sent it is verified, then what it says.
+
+RFC 9420 §6, §12, §15.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from mls.epoch.effect import member_of
+from mls.epoch.environment import Environment
+from mls.epoch.framing import LeafLookup, SenderKeys, open_private, open_public, open_sender_data
+from mls.epoch.leaves import Demands
+from mls.epoch.past import past_leaf
+from mls.epoch.proposals import QueuedProposal, verify_proposal
+from mls.epoch.queue import PendingProposal, proposal_ref
+from mls.epoch.receive_commit import Known, stage_commit
+from mls.errors import (
+    Code,
+    InvalidFraming,
+    InvalidProposal,
+    MLSError,
+    Refused,
+    UsageError,
+    WrongEpoch,
+    WrongGroup,
+)
+from mls.events import ApplicationMessage, OwnMessage, ProposalReceived, StagedCommit
+from mls.header import Header, read_header
+from mls.messages import (
+    ApplicationData,
+    AuthenticatedContent,
+    ExternalSenderIndex,
+    GroupContext,
+    LeafNode,
+    MemberSender,
+    MLSMessage,
+    NewMemberProposalSender,
+    PrivateMessage,
+    ProposalContent,
+    PublicMessage,
+    Sender,
+)
+from mls.rules import require
+from mls.schedule.secret_tree import StagedKey
+from mls.store.seam import Store
+from mls.store.standing import Standing
+from treekem.index import LeafIndex
+from treekem.wire import decode
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """What an epoch offers for opening its messages."""
+
+    context: GroupContext
+    keys: SenderKeys
+    leaf: LeafLookup
+
+
+Received = ApplicationMessage | ProposalReceived | StagedCommit | OwnMessage
+
+
+def receive_message(standing: Standing, data: bytes, store: Store, env: Environment) -> Received:
+    """Verify a message, and write what it changes: a consumed key, a recorded proposal.
+
+    Raises MLSError, with nothing changed.
+    """
+    header = read_header(data, env.settings)
+    _verify_group(standing, header)
+    sight = _sight(standing, header)
+    body = decode(MLSMessage, data).body
+    match body:
+        case PublicMessage():
+            return _receive_public(standing, body, store, env)
+        case PrivateMessage():
+            return _receive_private(standing, body, sight, store, env)
+        case _:
+            raise UsageError(f"a {type(body).__name__} is not a message to a group")
+
+
+def _verify_group(standing: Standing, header: Header) -> None:
+    if header.group_id != standing.group_id:
+        message = "the message is for another group"
+        raise WrongGroup(message, rule="R-6-10", current=standing.group_id, received=header.group_id)
+
+
+def _sight(standing: Standing, header: Header) -> _Sight:
+    """§6: handshakes name the present epoch, application messages may name one that is kept."""
+    state = standing.state
+    if header.epoch == state.epoch:
+        return _Sight(state.group.context, standing.keys, state.group.leaf_node)
+    past = next((each for each in standing.past if each.epoch == header.epoch), None)
+    if past is None or not header.application:
+        too_old = header.application and header.epoch < state.epoch
+        raise WrongEpoch(
+            f"the message is for epoch {header.epoch}, the group is in epoch {state.epoch}",
+            rule="R-6-11",
+            code=Code.TOO_OLD if too_old else Code.WRONG_EPOCH,
+            current=state.epoch,
+            received=header.epoch,
+        )
+
+    def leaf(index: LeafIndex) -> LeafNode | None:
+        return past_leaf(standing.past, header.epoch, state.group.tree, index)
+
+    return _Sight(past.context, past.keys, leaf)
+
+
+def _receive_public(standing: Standing, message: PublicMessage, store: Store, env: Environment) -> Received:
+    state = standing.state
+    sender = message.content.sender
+    if isinstance(sender, MemberSender):
+        allowed = env.settings.accept_public_handshakes
+        text = "members' handshakes in the clear are not accepted here"
+        require(allowed, Refused, "S-accept_public_handshakes", text)
+    membership_key = state.secrets.membership_key
+    content = open_public(state.suite, message, state.group.context, membership_key, state.group.leaf_node)
+    if sender == MemberSender(state.own.index):
+        return OwnMessage(None)
+    return _receive_handshake(standing, content, None, store, env)
+
+
+def _receive_private(
+    standing: Standing, message: PrivateMessage, sight: _Sight, store: Store, env: Environment
+) -> Received:
+    state = standing.state
+    sender_data = open_sender_data(state.suite, message, sight.keys.sender_data_secret)
+    if sender_data.leaf_index == state.own.index:
+        return OwnMessage(sender_data.generation)
+    opened = open_private(state.suite, message, sender_data, sight.keys, sight.context, sight.leaf)
+    inner = opened.content.content.content
+    if not isinstance(inner, ApplicationData):
+        return _receive_handshake(standing, opened.content, opened.key, store, env)
+    node = sight.leaf(sender_data.leaf_index)
+    if node is None:
+        raise InvalidFraming("a blank leaf sends", rule="R-6.3.2-06", code=Code.UNVERIFIED)
+    sender = member_of(sender_data.leaf_index, node, env)
+    _consume(standing, message.epoch, sight, opened.key, store)
+    return ApplicationMessage(
+        sender, inner.application_data, message.authenticated_data, message.epoch, sender_data.generation
+    )
+
+
+def _consume(standing: Standing, epoch: int, sight: _Sight, key: StagedKey, store: Store) -> None:
+    store.apply(standing.key_batch(epoch, key))
+    sight.keys.secret_tree.apply(key)
+
+
+def _receive_handshake(
+    standing: Standing, content: AuthenticatedContent, key: StagedKey | None, store: Store, env: Environment
+) -> Received:
+    inner = content.content.content
+    with _authenticated(content.content.sender):
+        if isinstance(inner, ProposalContent):
+            return _record_proposal(standing, content, inner, key, store, env)
+        own_updates = {
+            leaf_key: each.update_key
+            for each in standing.proposals.values()
+            if each.update_key is not None and (leaf_key := _update_public_key(each))
+        }
+        known = Known({ref: each.queued for ref, each in standing.proposals.items()}, own_updates)
+        transition = stage_commit(standing.state, content, known, env)
+        return StagedCommit(False, transition.effect, standing.state.epoch, transition, key)
+
+
+def _update_public_key(pending: PendingProposal) -> bytes:
+    leaf = getattr(pending.queued.proposal, "leaf_node", None)
+    return leaf.encryption_key if isinstance(leaf, LeafNode) else b""
+
+
+@contextmanager
+def _authenticated(sender: Sender) -> Iterator[None]:
+    """Mark what is refused from here on: the sender has been proven, and can be named."""
+    try:
+        yield
+    except MLSError as error:
+        error.authenticated = True
+        if error.leaf is None and isinstance(sender, MemberSender):
+            error.leaf = sender.leaf_index
+        raise
+
+
+def _record_proposal(
+    standing: Standing,
+    content: AuthenticatedContent,
+    inner: ProposalContent,
+    key: StagedKey | None,
+    store: Store,
+    env: Environment,
+) -> ProposalReceived:
+    state, sender = standing.state, content.content.sender
+    _verify_sender_allowed(sender, env)
+    reference = proposal_ref(state.suite, content)
+    queued = QueuedProposal(inner.proposal, sender, reference)
+    event = ProposalReceived(reference, inner.proposal, sender)
+    if reference in standing.proposals:
+        return event
+    _verify_room(standing, sender, env)
+    demands = Demands.of(state.group.context, state.suite)
+    verify_proposal(state.group, queued, env, demands)
+    pending = PendingProposal(queued)
+    batch = standing.proposal_batch(pending)
+    if key is not None:
+        batch |= standing.key_batch(state.epoch, key)
+    store.apply(batch)
+    if key is not None:
+        standing.secret_tree.apply(key)
+    standing.proposals[reference] = pending
+    return event
+
+
+def _verify_sender_allowed(sender: Sender, env: Environment) -> None:
+    disabled = Code.EXTERNAL_SENDERS_DISABLED
+    if isinstance(sender, ExternalSenderIndex):
+        allowed = env.settings.external_senders
+        require(allowed, Refused, "S-external_senders", "external senders are not heard here", code=disabled)
+    if isinstance(sender, NewMemberProposalSender):
+        allowed = env.settings.new_member_proposals
+        require(allowed, Refused, "R-12.1.8-02", "clients may not propose themselves here", code=disabled)
+
+
+def _verify_room(standing: Standing, sender: Sender, env: Environment) -> None:
+    settings, held = env.settings, [each.queued.sender for each in standing.proposals.values()]
+    fits = len(held) < settings.max_pending_proposals and held.count(sender) < settings.max_pending_proposals_per_sender
+    text = "too many proposals are pending"
+    require(fits, InvalidProposal, "S-max_pending_proposals", text, code=Code.LIMIT_EXCEEDED)

@@ -1,0 +1,247 @@
+"""A group's records: what is written when, and how it is read back.
+
+    group/<id>/epoch                 the present epoch: context, secrets, our place and keys
+    group/<id>/tree/<block>          a block of the ratchet tree
+    group/<id>/ratchet/<epoch>/<…>   a node or ratchet of an epoch's secret tree
+    group/<id>/past/<epoch>          what is left of a past epoch
+    group/<id>/proposal/<n>          a proposal of the present epoch, in the order of arrival
+    group/<id>/candidate/<hash>      an own commit that is not decided
+    group/<id>/resumption/<epoch>    a resumption PSK
+
+A message touches a ratchet's record, a commit the blocks of the tree that it changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mls.crypto import SignaturePrivateKey, cipher_suite
+from mls.epoch.effect import Effect, Member
+from mls.epoch.framing import SenderKeys
+from mls.epoch.past import PastEpoch
+from mls.epoch.proposals import QueuedProposal
+from mls.epoch.queue import PendingProposal
+from mls.epoch.state import EpochState, GroupState, OwnLeaf
+from mls.messages import Credential, GroupContext, Proposal, ReInit, Sender
+from mls.schedule.key_schedule import (
+    ConfirmationKey,
+    EncryptionSecret,
+    EpochSecrets,
+    ExporterSecret,
+    ExternalSecret,
+    InitSecret,
+    MembershipKey,
+    ResumptionPSK,
+    SenderDataSecret,
+)
+from mls.schedule.secret_tree import SecretTree, SecretTreeLimits
+from mls.store.codec import pack, unpack
+from treekem.index import LeafIndex, NodeIndex
+from treekem.secrets import Secret
+from treekem.suite import HPKEPrivateKey
+from treekem.tree import RatchetTree
+from treekem.wire import decode, encode, encode_as
+
+_SECRETS: tuple[tuple[str, type[Secret]], ...] = (
+    ("sender_data", SenderDataSecret),
+    ("encryption", EncryptionSecret),
+    ("exporter", ExporterSecret),
+    ("external", ExternalSecret),
+    ("confirmation_key", ConfirmationKey),
+    ("membership_key", MembershipKey),
+    ("resumption_psk", ResumptionPSK),
+    ("init_secret", InitSecret),
+)
+
+
+def group_prefix(group_id: bytes) -> str:
+    """Return what the keys of all records of a group begin with."""
+    return f"group/{group_id.hex()}/"
+
+
+def epoch_key(group_id: bytes) -> str:
+    """Return the key of the record that makes a group exist."""
+    return group_prefix(group_id) + "epoch"
+
+
+def resumption_key(group_id: bytes, epoch: int) -> str:
+    """Return the key of the resumption PSK of an epoch."""
+    return f"{group_prefix(group_id)}resumption/{epoch:020}"
+
+
+# Epochs.
+
+
+def pack_state(state: EpochState, frozen: ReInit | None, *, is_current: bool = True) -> bytes:
+    """Write an epoch without its tree.
+
+    The encryption secret is written only while the epoch lies ahead: afterwards the ratchets' records take its place.
+    """
+    fields = _state_fields(state, is_current=is_current)
+    return pack(state.group.tree.n_leaves, *fields, None if frozen is None else encode(frozen))
+
+
+def _state_fields(state: EpochState, *, is_current: bool) -> tuple[Any, ...]:
+    secrets, own, group = state.secrets, state.own, state.group
+    absent = {"encryption"} if is_current else set()
+    exposed = [None if name in absent else _exposed(getattr(secrets, name)) for name, _ in _SECRETS]
+    keys = {int(node): key.expose() for node, key in own.private_keys.items()}
+    return (
+        encode(group.context),
+        group.interim_transcript_hash,
+        group.confirmation_tag,
+        exposed,
+        secrets.epoch_authenticator,
+        int(own.index),
+        own.signature_key.expose(),
+        keys,
+    )
+
+
+def _exposed(secret: Secret) -> bytes | None:
+    return None if secret.is_wiped else secret.expose()
+
+
+def unpack_state(key: str, record: bytes, blocks: Mapping[int, bytes]) -> tuple[EpochState, ReInit | None]:
+    """Read an epoch whose tree stands in `blocks`. Raises StorageError."""
+
+    def build(n_leaves: int, *fields: Any) -> tuple[EpochState, ReInit | None]:  # noqa: ANN401  (what CBOR holds)
+        tree = RatchetTree.from_blocks(n_leaves, blocks.items())
+        frozen = fields[-1]
+        return _state_of(tree, *fields[:-1]), None if frozen is None else decode(ReInit, frozen)
+
+    return unpack(key, record, build)
+
+
+def _state_of(  # noqa: PLR0913  (the fields of the record, in its order)
+    tree: RatchetTree,
+    context: bytes,
+    interim: bytes,
+    tag: bytes,
+    exposed: list[bytes | None],
+    authenticator: bytes,
+    index: int,
+    signature_key: bytes,
+    keys: dict[int, bytes],
+) -> EpochState:
+    secrets = {name: _restored(kind, value) for (name, kind), value in zip(_SECRETS, exposed, strict=True)}
+    group_context = decode(GroupContext, context)
+    group = GroupState(cipher_suite(group_context.cipher_suite), group_context, tree, interim, tag)
+    private_keys = {NodeIndex(node): HPKEPrivateKey(key) for node, key in keys.items()}
+    own = OwnLeaf(LeafIndex(index), SignaturePrivateKey(signature_key), private_keys)
+    return EpochState(group, EpochSecrets(**secrets, epoch_authenticator=authenticator), own)  # type: ignore[arg-type]  # _SECRETS pairs each name with its type
+
+
+def _restored(kind: type[Secret], value: bytes | None) -> Secret:
+    secret = kind(value or b"")
+    if value is None:
+        secret.wipe()
+    return secret
+
+
+def tree_records(prefix: str, tree: RatchetTree) -> dict[str, bytes | None]:
+    """Return the records of a whole tree."""
+    return {f"{prefix}tree/{number}": block for number, block in tree.blocks()}
+
+
+def changed_tree_records(prefix: str, tree: RatchetTree, old: RatchetTree) -> dict[str, bytes | None]:
+    """Return the records in which a tree differs from an older one."""
+    return {f"{prefix}tree/{number}": block for number, block in tree.changed_blocks(old)}
+
+
+def ratchet_records(prefix: str, epoch: int, records: Mapping[str, bytes | None]) -> dict[str, bytes | None]:
+    """Return records of an epoch's secret tree under their place in the store."""
+    return {f"{prefix}ratchet/{epoch:020}/{name}": value for name, value in records.items()}
+
+
+# Past epochs.
+
+
+def pack_past(past: PastEpoch) -> bytes:
+    """Write what is left of an epoch, without its ratchets."""
+    replaced = {int(leaf): encoded for leaf, encoded in past.replaced.items()}
+    return pack(encode(past.context), past.keys.sender_data_secret.expose(), past.n_leaves, replaced)
+
+
+def unpack_past(key: str, record: bytes, ratchets: Mapping[str, bytes], limits: SecretTreeLimits) -> PastEpoch:
+    """Read what is left of an epoch. Raises StorageError."""
+
+    def build(context: bytes, sender_data: bytes, n_leaves: int, replaced: dict[int, bytes | None]) -> PastEpoch:
+        group_context = decode(GroupContext, context)
+        tree = SecretTree.restore(cipher_suite(group_context.cipher_suite), n_leaves, ratchets, limits)
+        keys = SenderKeys(SenderDataSecret(sender_data), tree)
+        return PastEpoch(group_context, keys, n_leaves, {LeafIndex(leaf): value for leaf, value in replaced.items()})
+
+    return unpack(key, record, build)
+
+
+# Proposals.
+
+
+def pack_proposal(pending: PendingProposal) -> bytes:
+    """Write a proposal that waits for a commit."""
+    queued, key = pending.queued, pending.update_key
+    return pack(*_queued_fields(queued), None if key is None else key.expose())
+
+
+def _queued_fields(queued: QueuedProposal) -> tuple[bytes, bytes, bytes]:
+    return encode_as(Proposal, queued.proposal), encode_as(Sender, queued.sender), queued.reference
+
+
+def unpack_proposal(key: str, record: bytes) -> PendingProposal:
+    """Read a proposal that waits for a commit. Raises StorageError."""
+
+    def build(proposal: bytes, sender: bytes, reference: bytes, update_key: bytes | None) -> PendingProposal:
+        private = None if update_key is None else HPKEPrivateKey(update_key)
+        return PendingProposal(QueuedProposal(decode(Proposal, proposal), decode(Sender, sender), reference), private)
+
+    return unpack(key, record, build)
+
+
+# Effects, as part of candidates.
+
+
+def effect_fields(effect: Effect) -> list[Any]:
+    """Return an effect as CBOR holds it."""
+    members = [_member_fields(effect.committer)] if effect.committer is not None else []
+    return [
+        effect.epoch,
+        members,
+        [_member_fields(each) for each in effect.added],
+        [_member_fields(each) for each in effect.removed],
+        [[_member_fields(old), _member_fields(new)] for old, new in effect.updated],
+        [_member_fields(each) for each in effect.new_devices],
+        effect.psks,
+        effect.extensions_changed,
+        None if effect.reinit is None else encode(effect.reinit),
+    ]
+
+
+def effect_from(fields: list[Any]) -> Effect:
+    """Return the effect of an own commit from what CBOR held."""
+    epoch, committer, added, removed, updated, new_devices, psks, extensions_changed, reinit = fields
+    return Effect(
+        epoch=epoch,
+        committer=next(iter(_members(committer)), None),
+        added=_members(added),
+        removed=_members(removed),
+        updated=tuple((_member_from(old), _member_from(new)) for old, new in updated),
+        new_devices=_members(new_devices),
+        psks=psks,
+        extensions_changed=extensions_changed,
+        reinit=None if reinit is None else decode(ReInit, reinit),
+    )
+
+
+def _members(fields: Iterable[list[Any]]) -> tuple[Member, ...]:
+    return tuple(_member_from(each) for each in fields)
+
+
+def _member_fields(member: Member) -> list[Any]:
+    return [int(member.leaf), member.identity, encode_as(Credential, member.credential), member.signature_key]
+
+
+def _member_from(fields: list[Any]) -> Member:
+    leaf, identity, credential, signature_key = fields
+    return Member(LeafIndex(leaf), identity, decode(Credential, credential), signature_key)
