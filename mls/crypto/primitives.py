@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 from cryptography.exceptions import InvalidSignature as SignatureMismatch
 from cryptography.exceptions import InvalidTag as TagMismatch
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from mls.crypto.curves import P256, P384, P521
 from treekem.errors import Code, InvalidCiphertext, InvalidKey, UsageError
+from treekem.rules import require
 
 Verifier = Callable[[bytes, bytes], bool]
 """Whether a signature, the second argument, is one over the content, the first."""
@@ -53,10 +55,15 @@ class AEAD:
     def open(self, key: bytes, nonce: bytes, aad: bytes, ciphertext: bytes) -> bytes:
         """Return the plaintext. Raises InvalidCiphertext; UsageError for a key or nonce of another length."""
         self._verify_lengths(key, nonce)
+        opened = self._decrypt(key, nonce, aad, ciphertext)
+        require(opened is not None, InvalidCiphertext, "R-5.1.3-03", "the ciphertext does not open")
+        return cast("bytes", opened)
+
+    def _decrypt(self, key: bytes, nonce: bytes, aad: bytes, ciphertext: bytes) -> bytes | None:
         try:
             return self.cipher(key).decrypt(nonce, ciphertext, aad)
         except TagMismatch:
-            raise InvalidCiphertext("the ciphertext does not open", rule="R-5.1.3-03") from None
+            return None
 
     def _verify_lengths(self, key: bytes, nonce: bytes) -> None:
         if len(key) != self.key_length or len(nonce) != self.nonce_length:
@@ -165,11 +172,16 @@ class NIST:
         return ec.derive_private_key(int.from_bytes(private, "big"), self.curve)
 
     def _point(self, public: bytes) -> ec.EllipticCurvePublicKey:
+        point = self._point_or_none(public)
+        refusal = f"the point is not on {self.curve.name}"
+        require(point is not None, InvalidKey, "R-5.1.1-04", refusal, code=Code.NON_CANONICAL_KEY)
+        return cast("ec.EllipticCurvePublicKey", point)
+
+    def _point_or_none(self, public: bytes) -> ec.EllipticCurvePublicKey | None:
         try:
             return ec.EllipticCurvePublicKey.from_encoded_point(self.curve, public)
         except ValueError:
-            refusal = f"the point is not on {self.curve.name}"
-            raise InvalidKey(refusal, code=Code.NON_CANONICAL_KEY, rule="R-5.1.1-04") from None
+            return None
 
 
 NIST_P256 = NIST(ec.SECP256R1(), hashes.SHA256(), P256.order)
