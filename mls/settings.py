@@ -39,11 +39,11 @@ class Settings:
     check_peer_lifetimes: bool = True
     """Whether the lifetime of leaves received is compared with the clock, R-7.3-09."""
     check_joined_lifetimes: bool = False
-    """Whether that holds for members of a group that one joins: a lifetime ends when a key package may be used to join."""
+    """Whether that holds for members of a group that one joins; a lifetime is about being added, not about staying."""
     require_listed_suite: bool = True
     """Whether the leaves of others must list the group's version and cipher suite, R-7.3-05."""
     require_declared_key_package_extensions: bool = False
-    """Whether the extensions of others' key packages must stand in their capabilities, R-10-10; published peers break it."""
+    """Whether the extensions of others' key packages must stand in their capabilities, R-10-10; peers break it."""
 
     max_past_epochs: int = 2
     """How many epochs back application messages are still read, R-15-02."""
@@ -88,8 +88,8 @@ class Settings:
     def vectors(cls) -> Settings:
         """Return the settings under which the published test vectors can pass.
 
-        The vectors' lifetimes ended in 2024 or never end, some of their leaves do not list the suite they are used with,
-        and their scenarios join externally and let external senders speak.
+        The vectors' lifetimes ended in 2024 or never end, some of their leaves do not list the suite they are used
+        with, and their scenarios join externally and let external senders speak.
         """
         return cls(
             max_lifetime=_NEVER,

@@ -1,8 +1,8 @@
 """Credential policies: the application's word on who may be a member.
 
-A policy is RFC 9420's Authentication Service. It is asked about every credential that is new to a group, and has no default:
-whoever embeds the engine chooses one. Policies are values; the keys that an identity has shown before are kept by the client
-and handed to them. RFC 9420 §5.3.1.
+A policy is RFC 9420's Authentication Service. It is asked about every credential that is new to a group, and has no
+default: whoever embeds the engine chooses one. Policies are values; the keys that an identity has shown before are kept
+by the client and handed to them. RFC 9420 §5.3.1.
 """
 
 from __future__ import annotations

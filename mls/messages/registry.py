@@ -1,7 +1,7 @@
 """The code points of RFC 9420 §17.
 
-Fields that hold them are plain integers on the wire, because unknown values must survive a round trip; these enumerations
-give names to the known ones.
+Fields that hold them are plain integers on the wire, because unknown values must survive a round trip; these
+enumerations give names to the known ones.
 """
 
 from __future__ import annotations

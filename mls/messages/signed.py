@@ -18,7 +18,8 @@ class Signed(Protocol):
 def encode_unsigned(value: Signed) -> bytes:
     """Return the encoding of all fields before the signature.
 
-    The fields of LeafNodeTBS, KeyPackageTBS and GroupInfoTBS are those of the struct itself, so they are not declared twice.
+    The fields of LeafNodeTBS, KeyPackageTBS and GroupInfoTBS are those of the struct itself, so they are not declared
+    twice.
     """
     encoded = encode(value)
     length = len(value.signature)
