@@ -14,7 +14,7 @@ from itertools import islice
 from mls.crypto import CipherSuite
 from mls.errors import Code, UnavailableSecret, UsageError
 from mls.rules import require
-from mls.schedule.key_schedule import AEADKey
+from mls.schedule.key_schedule import AEADKey, revealed
 from treekem.secrets import Secret
 
 MAX_GENERATION = 0xFFFFFFFF
@@ -104,19 +104,16 @@ class Ratchet:
         secret = self._secret_copy()
         skipped = dict(self.skipped)
         fresh: list[Secret] = []
-        first_kept = max(self.generation, generation - max_skipped)
         for passed in range(self.generation, generation):
-            if passed >= first_kept:
-                key, nonce = _key_and_nonce(suite, secret, passed)
-                skipped[passed] = SkippedKey(key, nonce, stamp)
-                fresh.append(key)
+            key, nonce = _key_and_nonce(suite, secret, passed)
+            skipped[passed] = SkippedKey(key, nonce, stamp)
+            fresh.append(key)
             secret = _next_secret(suite, secret, passed)
 
         following = None if generation == MAX_GENERATION else _next_secret(suite, secret, generation)
         secret.wipe()
         fresh.extend(() if following is None else (following,))
-        floor = first_kept if first_kept > self.generation else self.floor
-        moved = Ratchet(following, generation + 1, floor, skipped)
+        moved = Ratchet(following, generation + 1, self.floor, skipped)
         ratchet, evicted = moved.without_oldest(len(skipped) - max_skipped)
         return Consumption(ratchet, fresh, doomed=evicted if self.secret is None else [self.secret, *evicted])
 
@@ -161,7 +158,7 @@ def verify_available(ratchet: Ratchet, generation: int, max_forward: int) -> Non
 def _key_and_nonce(suite: CipherSuite, secret: RatchetSecret, generation: int) -> tuple[MessageKey, bytes]:
     key = suite.derive_tree_secret(secret, b"key", generation, suite.aead_key_length, MessageKey)
     nonce = suite.derive_tree_secret(secret, b"nonce", generation, suite.aead_nonce_length, Secret)
-    return key, nonce.expose()
+    return key, revealed(nonce)
 
 
 def _next_secret(suite: CipherSuite, secret: RatchetSecret, generation: int) -> RatchetSecret:

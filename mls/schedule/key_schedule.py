@@ -182,7 +182,7 @@ def epoch_secrets_of(suite: CipherSuite, epoch_secret: EpochSecret) -> EpochSecr
         confirmation_key=suite.derive_secret(epoch_secret, b"confirm", ConfirmationKey),
         membership_key=suite.derive_secret(epoch_secret, b"membership", MembershipKey),
         resumption_psk=suite.derive_secret(epoch_secret, b"resumption", ResumptionPSK),
-        epoch_authenticator=authenticator.expose(),
+        epoch_authenticator=revealed(authenticator),
         init_secret=suite.derive_secret(epoch_secret, b"init", InitSecret),
     )
     epoch_secret.wipe()
@@ -198,7 +198,7 @@ def welcome_key_and_nonce(suite: CipherSuite, welcome_secret: WelcomeSecret) -> 
     """Return key and nonce of a Welcome's encrypted GroupInfo. RFC 9420 §12.4.3.1."""
     key = suite.expand_with_label(welcome_secret, b"key", b"", suite.aead_key_length, AEADKey)
     nonce = suite.expand_with_label(welcome_secret, b"nonce", b"", suite.aead_nonce_length, Secret)
-    return key, nonce.expose()
+    return key, revealed(nonce)
 
 
 def sender_data_key_and_nonce(
@@ -211,7 +211,7 @@ def sender_data_key_and_nonce(
     sample = ciphertext[: suite.hash_length]
     key = suite.expand_with_label(sender_data_secret, b"key", sample, suite.aead_key_length, AEADKey)
     nonce = suite.expand_with_label(sender_data_secret, b"nonce", sample, suite.aead_nonce_length, Secret)
-    return key, nonce.expose()
+    return key, revealed(nonce)
 
 
 def export_secret(
@@ -255,7 +255,12 @@ def external_init_secret(suite: CipherSuite, external_priv: HPKEPrivateKey, kem_
     return _as_init_secret(suite.export_from(external_priv, kem_output, EXTERNAL_INIT_CONTEXT, suite.hash_length))
 
 
+def revealed(secret: Secret) -> bytes:
+    """Return the bytes of a derived value that is no secret by itself, such as a nonce, and wipe what it came in."""
+    value = secret.expose()
+    secret.wipe()
+    return value
+
+
 def _as_init_secret(exported: Secret) -> InitSecret:
-    init_secret = InitSecret(exported.expose())
-    exported.wipe()
-    return init_secret
+    return InitSecret(revealed(exported))

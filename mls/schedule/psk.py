@@ -8,7 +8,7 @@ from mls.crypto import CipherSuite
 from mls.errors import Code, InvalidMessage
 from mls.messages import PreSharedKeyID, PSKLabel
 from mls.rules import require
-from mls.schedule.key_schedule import PSKSecret
+from mls.schedule.key_schedule import PSKSecret, revealed
 from treekem.secrets import Secret
 from treekem.wire import encode
 
@@ -40,9 +40,7 @@ def psk_secret(suite: CipherSuite, psks: Sequence[tuple[PreSharedKeyID, PSK]]) -
         chained.wipe()
         chained = longer
 
-    combined = PSKSecret(chained.expose())
-    chained.wipe()
-    return combined
+    return PSKSecret(revealed(chained))
 
 
 def _psk_input(suite: CipherSuite, label: PSKLabel, psk: PSK) -> Secret:

@@ -59,6 +59,7 @@ def damaged_records() -> dict[str, Callable[[dict[str, bytes]], object]]:
         "the root back": lambda records: records.update({"node/3": records["node/1"]}),
         "a consumed leaf back": lambda records: (records.update({"node/6": records["node/1"]}), records.pop("node/4")),
         "a node over another": lambda records: (records.update({"node/3": records["node/1"]}), records.pop("node/4")),
+        "one half twice": lambda records: records.update({"node/5": records.pop("node/1")}),
         "a node outside": lambda records: records.update({"node/7": records["node/1"]}),
         "a leaf outside": lambda records: records.update({"ratchet/4/application": records[ratchet]}),
         "a number spelt otherwise": lambda records: records.update({"node/01": records.pop("node/1")}),

@@ -123,6 +123,21 @@ def test_the_oldest_skipped_keys_of_the_group_make_room() -> None:
 
 
 @pytest.mark.rfc("R-15.3-02")
+def test_age_is_counted_by_message_when_a_ratchet_skips_twice() -> None:
+    tree = new_tree(SecretTreeLimits(max_skipped=4, max_skipped_in_group=4))
+    consume(tree, B, APPLICATION, 1)  # skips 0
+    consume(tree, B, APPLICATION, 3)  # skips 2
+    consume(tree, A, APPLICATION, 1)  # skips 0
+    consume(tree, B, APPLICATION, 5)  # skips 4
+    consume(tree, D, COMMIT, 3)  # three more: B's 0 and 2 go, then A's 0
+    for leaf, generation in ((B, 0), (B, 2), (A, 0)):
+        assert refusal(tree.stage, leaf, APPLICATION, generation)[1] == Code.TOO_OLD
+    assert consume(tree, B, APPLICATION, 4) == KEYS[1, "application", 4]
+    for generation in range(3):
+        assert consume(tree, D, COMMIT, generation) == KEYS[3, "handshake", generation]
+
+
+@pytest.mark.rfc("R-15.3-02")
 def test_endless_jumps_keep_memory_bounded() -> None:
     tree = new_tree(SecretTreeLimits(max_forward=50, max_skipped=20, max_skipped_in_group=30))
     for jump in range(1, 20):

@@ -22,6 +22,7 @@ from mls.messages import (
     WireFormat,
 )
 from mls.schedule.key_schedule import (
+    AEADKey,
     ConfirmationKey,
     EpochSecret,
     ExporterSecret,
@@ -51,6 +52,7 @@ from mls.schedule.transcript import (
     verify_confirmation_tag,
 )
 from tests.support.entropy import DeterministicEntropy
+from tests.support.live import secrets_made_in, stray_secrets
 from tests.support.naive_schedule import HASHES, expand_with_label, extract
 from treekem.index import LeafIndex
 from treekem.secrets import Secret
@@ -60,18 +62,6 @@ from treekem.wire import encode
 SUITE = cipher_suite(1)
 LENGTH = 32
 every_suite = pytest.mark.parametrize("suite_id", sorted(HASHES))
-
-
-def live_secrets() -> list[Secret]:
-    gc.collect()
-    return [thing for thing in gc.get_objects() if isinstance(thing, Secret) and not thing.is_wiped]
-
-
-def secrets_born_in(work: Callable[[], object]) -> tuple[object, list[Secret]]:
-    """Return the result of `work` and the secrets that are alive after it and were not before."""
-    before = {id(secret) for secret in live_secrets()}
-    result = work()
-    return result, [secret for secret in live_secrets() if id(secret) not in before]
 
 
 # §8
@@ -128,17 +118,24 @@ def test_the_epoch_secret_is_wiped_once_it_has_derived_the_others() -> None:
 
 
 @pytest.mark.rfc("R-8-10")
-def test_nothing_lives_on_between_two_stages() -> None:
-    init, commit = InitSecret(b"i" * LENGTH), CommitSecret(b"c" * LENGTH)
-    joiner, born = secrets_born_in(lambda: derive_joiner_secret(SUITE, init, commit, b"context"))
-    assert [id(secret) for secret in born] == [id(joiner)]
-
-    assert isinstance(joiner, JoinerSecret)
-    psk = PSKSecret(bytes(LENGTH))
-    secrets, born = secrets_born_in(lambda: derive_epoch_secrets(SUITE, joiner, psk, b"context"))
-    kept = {id(referent) for referent in gc.get_referents(secrets)}
-    assert len(born) == 8
-    assert {id(secret) for secret in born} <= kept
+def test_what_lies_between_two_stages_is_wiped() -> None:
+    init, commit, psk = InitSecret(b"i" * LENGTH), CommitSecret(b"c" * LENGTH), PSKSecret(bytes(LENGTH))
+    joiner = JoinerSecret(b"j" * LENGTH)
+    epochs = epoch_secrets_of(SUITE, EpochSecret(b"e" * LENGTH))
+    stages: list[Callable[[], object]] = [
+        lambda: derive_joiner_secret(SUITE, init, commit, b"context"),
+        lambda: derive_welcome_secret(SUITE, joiner, psk),
+        lambda: derive_epoch_secrets(SUITE, joiner, psk, b"context"),
+        lambda: epoch_secrets_of(SUITE, EpochSecret(b"e" * LENGTH)),
+        lambda: welcome_key_and_nonce(SUITE, WelcomeSecret(b"w" * LENGTH))[1],
+        lambda: sender_data_key_and_nonce(SUITE, epochs.sender_data, b"sample"),
+        lambda: export_secret(SUITE, epochs.exporter, b"label", b"context", 16),
+        lambda: psk_secret(SUITE, [(psk_id(b"one"), PSK(b"1")), (psk_id(b"two"), PSK(b"2"))]),
+    ]
+    mine = (WelcomeSecret, AEADKey, PSK)
+    for stage in stages:
+        assert [secret for secret in stray_secrets(stage) if not isinstance(secret, mine)] == []
+    assert len(secrets_made_in(stages[2])[1]) == 1 + 1 + 9
 
 
 @pytest.mark.rfc("R-8-10")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 import pytest
 
@@ -10,7 +11,7 @@ from mls.errors import Code, InvalidCiphertext, UsageError
 from mls.messages import ContentType
 from mls.schedule.key_schedule import EncryptionSecret
 from mls.schedule.secret_tree import SecretTree, SecretTreeLimits, StagedKey
-from tests.support.live import reachable, reachable_bytes
+from tests.support.live import reachable, reachable_bytes, stray_secrets
 from tests.support.naive_schedule import expand_with_label, leaf_keys, leaf_secrets, ratchet_keys
 from tests.support.secret_trees import (
     APPLICATION,
@@ -227,6 +228,29 @@ def test_what_is_deleted_is_overwritten() -> None:
     assert not any(secret.is_wiped for secret in reachable(tree) if isinstance(secret, Secret))
 
 
+@pytest.mark.rfc("R-9.2-09")
+def test_what_is_derived_on_the_way_is_overwritten() -> None:
+    tree = new_tree()
+    tree.apply(tree.stage(D, APPLICATION, 3))
+    ending = with_head_at(LAST)
+    skipped, ahead, split, both = (D, APPLICATION, 1), (D, APPLICATION, 7), (B, COMMIT, 0), (A, COMMIT, 4)
+    last = (A, APPLICATION, LAST)
+    for each, place in ((tree, skipped), (tree, ahead), (tree, split), (tree, both), (ending, last)):
+        staged = each.stage(*place)
+        assert stray_secrets(partial(each.stage, *place), each) == []
+        assert stray_secrets(partial(each.records_after, staged), each) == []
+        assert stray_secrets(partial(each.apply, staged), each) == []
+
+
+@pytest.mark.rfc("R-9.2-05")
+def test_a_caller_may_wipe_a_key_that_did_not_fit() -> None:
+    tree = new_tree()
+    consume(tree, A, APPLICATION, 1)
+    for generation in (0, 2):
+        tree.stage(A, APPLICATION, generation).key.wipe()
+        assert consume(tree, A, APPLICATION, generation) == KEYS[0, "application", generation]
+
+
 @pytest.mark.rfc("R-9.2-05", "R-6.3.2-07")
 def test_staging_changes_nothing() -> None:
     tree = new_tree()
@@ -339,6 +363,10 @@ def test_a_ratchet_that_was_merely_derived_is_as_good_as_none() -> None:
     assert one.fingerprint() == other.fingerprint() == restored(one).fingerprint()
     one.stage(B, COMMIT, 0)
     assert one.fingerprint() == other.fingerprint()
+
+    derived = with_head_at(0, COMMIT)
+    assert len(derived.records()) > len(new_tree().records())
+    assert derived.fingerprint() == new_tree().fingerprint()
 
 
 def test_the_fingerprint_tells_what_is_consumed() -> None:

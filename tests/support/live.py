@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import gc
+import sys
 import types
+from collections.abc import Callable
+
+from treekem.secrets import Secret
 
 _FOREIGN = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.CodeType)
 
@@ -24,3 +28,26 @@ def reachable(*roots: object) -> list[object]:
 def reachable_bytes(*roots: object) -> set[bytes]:
     """Return the contents of every `bytes` and `bytearray` that the roots lead to."""
     return {bytes(thing) for thing in reachable(*roots) if isinstance(thing, bytes | bytearray)}
+
+
+def secrets_made_in(work: Callable[[], object]) -> tuple[object, list[Secret]]:
+    """Return the result of `work` and every secret made meanwhile, those that nothing refers to any more among them."""
+    made: list[Secret] = []
+
+    def observe(frame: types.FrameType, event: str, _: object) -> None:
+        if event == "return" and frame.f_code is Secret.__init__.__code__:
+            made.append(frame.f_locals["self"])
+
+    sys.setprofile(observe)
+    try:
+        result = work()
+    finally:
+        sys.setprofile(None)
+    return result, made
+
+
+def stray_secrets(work: Callable[[], object], *roots: object) -> list[Secret]:
+    """Return the secrets that `work` made and left unwiped though neither its result nor the roots lead to them."""
+    result, made = secrets_made_in(work)
+    held = {id(thing) for thing in reachable(result, *roots)}
+    return [secret for secret in made if id(secret) not in held and not secret.is_wiped]

@@ -47,11 +47,11 @@ def restored(tree: SecretTree, n_leaves: int = 4) -> SecretTree:
     return SecretTree.restore(SUITE, n_leaves, tree.records(), SecretTreeLimits())
 
 
-def with_head_at(generation: int) -> SecretTree:
-    """Return a tree whose application ratchet of A has its next generation there."""
+def with_head_at(generation: int, touched: ContentType = APPLICATION) -> SecretTree:
+    """Return a tree where A has split off and its ratchet for `touched` has its next generation there."""
     tree = new_tree()
     consume(tree, A, COMMIT, 0)
+    key = f"ratchet/0/{'application' if touched == APPLICATION else 'handshake'}"
     records = tree.records()
-    fields = cbor2.loads(records["ratchet/0/application"])
-    records["ratchet/0/application"] = cbor2.dumps(fields | {"generation": generation}, canonical=True)
+    records[key] = cbor2.dumps(cbor2.loads(records[key]) | {"generation": generation}, canonical=True)
     return SecretTree.restore(SUITE, 4, records)
