@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mls.epoch.effect import Effect, Member
+from mls.epoch.state import EpochState
 from mls.epoch.transition import Transition
 from mls.messages import Proposal, Sender
 from mls.schedule.secret_tree import StagedKey
@@ -53,6 +54,7 @@ class StagedCommit:
     own: bool
     effect: Effect
     epoch: int
+    base: EpochState = field(repr=False)
     transition: Transition = field(repr=False)
     key: StagedKey | None = field(default=None, repr=False)
     candidate: str = field(default="", repr=False)

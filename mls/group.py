@@ -19,6 +19,7 @@ from mls.epoch.leaves import Demands
 from mls.epoch.members import leaf_nodes
 from mls.epoch.proposals import QueuedProposal, verify_proposal
 from mls.epoch.queue import PendingProposal, proposal_ref, select_proposals
+from mls.epoch.transition import Transition
 from mls.epoch.welcome import create_group_info
 from mls.errors import Code, UsageError
 from mls.events import (
@@ -173,7 +174,7 @@ class Group:
             demands = Demands.of(standing.state.group.context, standing.state.suite)
             verify_proposal(standing.state.group, queued, env, demands, strict=True)
             message, key = protect(standing.state, content, standing.keys, env, private=private)
-            encoded = self._sized(encode(message), env)
+            encoded = self._sized(encode(message))
             pending = PendingProposal(queued, update_key)
             self._spend(key, standing.proposal_batch(pending))
             standing.proposals[reference] = pending
@@ -208,9 +209,9 @@ class Group:
             created = create_commit(standing.state, order, standing.keys, env)
             welcome = None
             if created.welcome is not None:
-                welcome = encode(MLSMessage(ProtocolVersion.MLS10, created.welcome))
+                welcome = self._sized(encode(MLSMessage(ProtocolVersion.MLS10, created.welcome)), "max_welcome_bytes")
             candidate = Candidate(
-                message=self._sized(encode(created.message), env),
+                message=self._sized(encode(created.message)),
                 welcome=welcome,
                 tree_beside=tree == "beside",
                 left_out=tuple((queued.reference, reason) for queued, reason in selection.left_out),
@@ -229,18 +230,8 @@ class Group:
         """
         with self._exclusive():
             self._verify_alive()
-            standing = self._standing
-            candidate = standing.candidates.get(commit.candidate)
-            key = None
-            if isinstance(commit, StagedCommit) and not commit.own:
-                transition, key = commit.transition, commit.key
-            elif candidate is not None:
-                transition = candidate.transition
-            else:
-                raise UsageError("this commit is of another epoch", code=Code.STALE_HANDLE, rule="R-14-05")
-            if commit.epoch != standing.state.epoch:
-                raise UsageError("this commit is of another epoch", code=Code.STALE_HANDLE, rule="R-14-05")
-            after = merge_transition(standing, transition, key, self._store, self._environment())
+            transition, key = self._decided(commit)
+            after = merge_transition(self._standing, transition, key, self._store, self._environment())
             if after is None:
                 self._retired = True
             else:
@@ -273,7 +264,7 @@ class Group:
                 standing.state, ApplicationData(data), WireFormat.PRIVATE_MESSAGE, authenticated_data
             )
             message, key = protect(standing.state, content, standing.keys, env, private=True)
-            encoded = self._sized(encode(message), env)
+            encoded = self._sized(encode(message))
             self._spend(key, {})
             return encoded
 
@@ -326,14 +317,11 @@ class Group:
             raise UsageError(f"{len(unknown)} of the references to include are not pending")
         return [pending[reference].queued for reference in include]
 
-    def _sized(self, message: bytes, env: Environment) -> bytes:
-        limit = env.settings.max_message_bytes
+    def _sized(self, message: bytes, setting: str = "max_message_bytes") -> bytes:
+        limit: int = getattr(self._environment().settings, setting)
         if len(message) > limit:
-            raise UsageError(
-                f"a message of {len(message)} bytes, more than max_message_bytes",
-                code=Code.LIMIT_EXCEEDED,
-                rule="S-max_message_bytes",
-            )
+            text = f"a message of {len(message)} bytes, more than {setting}"
+            raise UsageError(text, code=Code.LIMIT_EXCEEDED, rule=f"S-{setting}")
         return message
 
     def _spend(self, key: StagedKey | None, batch: Batch) -> None:
@@ -347,6 +335,16 @@ class Group:
             raise UsageError("this epoch's messages are used up", code=Code.MUST_REKEY, rule="R-15.2-01")
         self._store.apply({**batch, **standing.key_batch(standing.state.epoch, key)})
         standing.secret_tree.apply(key)
+
+    def _decided(self, commit: PendingCommit | StagedCommit) -> tuple[Transition, StagedKey | None]:
+        """§14: a commit can be merged in the very epoch that it was made or staged in, and in no other."""
+        standing = self._standing
+        candidate = standing.candidates.get(commit.candidate)
+        if candidate is not None:
+            return candidate.transition, None
+        if isinstance(commit, StagedCommit) and not commit.own and commit.base is standing.state:
+            return commit.transition, commit.key
+        raise UsageError("this commit is of another epoch or group", code=Code.STALE_HANDLE, rule="R-14-05")
 
     def _pending_commit(self, candidate: Candidate) -> PendingCommit:
         state = candidate.transition.state
@@ -366,6 +364,7 @@ class Group:
             own=True,
             effect=candidate.transition.effect,
             epoch=self.epoch,
+            base=self._standing.state,
             transition=candidate.transition,
             candidate=candidate.name,
         )

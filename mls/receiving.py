@@ -23,6 +23,7 @@ from mls.errors import (
     InvalidProposal,
     MLSError,
     Refused,
+    UnavailableSecret,
     UsageError,
     WrongEpoch,
     WrongGroup,
@@ -32,6 +33,7 @@ from mls.header import Header, read_header
 from mls.messages import (
     ApplicationData,
     AuthenticatedContent,
+    ContentType,
     ExternalSenderIndex,
     GroupContext,
     LeafNode,
@@ -42,6 +44,7 @@ from mls.messages import (
     ProposalContent,
     PublicMessage,
     Sender,
+    is_commit,
 )
 from mls.rules import require
 from mls.schedule.secret_tree import StagedKey
@@ -119,6 +122,8 @@ def _receive_public(standing: Standing, message: PublicMessage, store: Store, en
     membership_key = state.secrets.membership_key
     content = open_public(state.suite, message, state.group.context, membership_key, state.group.leaf_node)
     if sender == MemberSender(state.own.index):
+        with _authenticated(sender):
+            _verify_not_lost(is_commit(content.content))
         return OwnMessage(None)
     return _receive_handshake(standing, content, None, store, env)
 
@@ -129,6 +134,7 @@ def _receive_private(
     state = standing.state
     sender_data = open_sender_data(state.suite, message, sight.keys.sender_data_secret)
     if sender_data.leaf_index == state.own.index:
+        _verify_not_lost(message.content_type is ContentType.COMMIT)
         return OwnMessage(sender_data.generation)
     opened = open_private(state.suite, message, sender_data, sight.keys, sight.context, sight.leaf)
     inner = opened.content.content.content
@@ -142,6 +148,12 @@ def _receive_private(
     return ApplicationMessage(
         sender, inner.application_data, message.authenticated_data, message.epoch, sender_data.generation
     )
+
+
+def _verify_not_lost(is_own_commit: bool) -> None:
+    """§12.4.2: an own commit is merged from its candidate; one that has none can be neither merged nor processed."""
+    text = "a commit of this client came back, but it holds no such candidate"
+    require(not is_own_commit, UnavailableSecret, "R-12.4.2-21", text, code=Code.STALE_HANDLE)
 
 
 def _consume(standing: Standing, epoch: int, sight: _Sight, key: StagedKey, store: Store) -> None:
@@ -163,7 +175,14 @@ def _receive_handshake(
         }
         known = Known({ref: each.queued for ref, each in standing.proposals.items()}, own_updates)
         transition = stage_commit(standing.state, content, known, env)
-        return StagedCommit(False, transition.effect, standing.state.epoch, transition, key)
+        return StagedCommit(
+            own=False,
+            effect=transition.effect,
+            epoch=standing.state.epoch,
+            base=standing.state,
+            transition=transition,
+            key=key,
+        )
 
 
 def _update_public_key(pending: PendingProposal) -> bytes:

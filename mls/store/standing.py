@@ -111,15 +111,12 @@ class Standing:
         self, transition: Transition, after: Standing, staged: StagedKey | None, settings: Settings
     ) -> dict[str, bytes | None]:
         """Return what moving to the next epoch changes; `after` is the standing in it."""
-        batch: dict[str, bytes | None] = {}
-        if staged is not None:
-            batch |= self.key_batch(self.state.epoch, staged)
-        for name in self._volatile():
-            batch[name] = None
+        batch: dict[str, bytes | None] = dict.fromkeys(self._volatile())
         batch |= self._expired(after)
         left = next((each for each in after.past if each.epoch == self.state.epoch), None)
         if left is not None:
             batch[f"{self.prefix}past/{left.epoch:020}"] = pack_past(left)
+            batch |= {} if staged is None else self.key_batch(self.state.epoch, staged)
         forgotten = self.state.epoch - settings.resumption_psk_epochs
         if forgotten >= 0:
             batch[resumption_key(self.group_id, forgotten)] = None
