@@ -29,7 +29,7 @@ LIBRARIES = {
     "numba": ("treekem.kernels",),
     "llvmlite": ("treekem.kernels",),
     "cryptography": ("mls.crypto.primitives", "mls.identity"),
-    "cbor2": ("mls.store", "mls.schedule.secret_tree", "mls.schedule.secret_tree_records"),
+    "cbor2": ("mls.store", "mls.schedule.secret_tree_records"),
     "typer": ("mls.cli",),
     "rich": ("mls.cli",),
 }
