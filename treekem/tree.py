@@ -58,7 +58,12 @@ class RatchetTree:
         return cls(NodeColumns.of(1 << (n_entries // 2).bit_length(), nodes))
 
     def encode(self) -> bytes:
-        """Return the ratchet_tree vector, which ends with the last node that is not blank. RFC 9420 §12.4.3.3."""
+        """Return the ratchet_tree vector, which ends with the last node that is not blank. UsageError if all are.
+
+        RFC 9420 §12.4.3.3.
+        """
+        if self._columns.is_subtree_blank(root(self.n_leaves)):
+            raise UsageError("a tree without members is not sent")
         return encode_ratchet_tree(self._columns.items())
 
     # Queries.

@@ -52,7 +52,8 @@ def original_tree_hash(columns: NodeColumns, suite: TreeSuite, x: NodeIndex, unm
         return _leaf_hash(suite, leaf_of(x), None)
     node = columns.node(x)
     if isinstance(node, ParentNode):
-        kept = tuple(leaf for leaf in node.unmerged_leaves if leaf not in set(unmerged))
+        removed = frozenset(unmerged)
+        kept = tuple(leaf for leaf in node.unmerged_leaves if leaf not in removed)
         node = ParentNode(node.encryption_key, node.parent_hash, kept)
     left_hash = original_tree_hash(columns, suite, left(x), unmerged)
     right_hash = original_tree_hash(columns, suite, right(x), unmerged)
