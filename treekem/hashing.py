@@ -17,6 +17,7 @@ from treekem.nodes import ParentHashInput, ParentNode
 from treekem.rules import require
 from treekem.suite import TreeSuite
 from treekem.tree import RatchetTree
+from treekem.tree_hashes import OriginalHashes
 from treekem.wire import encode
 
 
@@ -75,13 +76,16 @@ def verify_parent_hashes(tree: RatchetTree, suite: TreeSuite) -> None:
 
     Raises InvalidTree. RFC 9420 §7.9.2.
     """
+    known: OriginalHashes = {}
     for x, node in tree.parents():
-        n_links = sum(1 for _ in _valid_descendants(tree, suite, x, node))
+        n_links = sum(1 for _ in _valid_descendants(tree, suite, x, node, known))
         message = f"node {x} has {n_links} descendants with a valid parent hash where it must have one"
         require(n_links == 1, InvalidTree, "R-7.9.2-03", message, code=Code.PARENT_HASH_MISMATCH)
 
 
-def _valid_descendants(tree: RatchetTree, suite: TreeSuite, x: NodeIndex, node: ParentNode) -> Iterator[NodeIndex]:
+def _valid_descendants(
+    tree: RatchetTree, suite: TreeSuite, x: NodeIndex, node: ParentNode, known: OriginalHashes
+) -> Iterator[NodeIndex]:
     """Yield the nodes whose parent hash is valid with respect to parent `x`."""
     for child, sibling in ((left(x), right(x)), (right(x), left(x))):
         # A node qualifies when everything else in the child's resolution is unmerged at `x`: so it is the only one left
@@ -95,7 +99,7 @@ def _valid_descendants(tree: RatchetTree, suite: TreeSuite, x: NodeIndex, node: 
         claimed = _parent_hash_field(tree, descendant)
         if claimed is None:
             continue
-        original = tree.original_node_hash(suite, sibling, node.unmerged_leaves)
+        original = tree.original_node_hash(suite, sibling, node.unmerged_leaves, known)
         if claimed == parent_hash(suite, node, original):
             yield descendant
 

@@ -144,9 +144,20 @@ class RatchetTree:
         """Return the tree hash of node `x`; Nh bytes. RFC 9420 §7.8."""
         return tree_hashes.node_hash(self._columns, suite, x)
 
-    def original_node_hash(self, suite: TreeSuite, x: NodeIndex, unmerged: tuple[LeafIndex, ...]) -> bytes:
-        """Return the tree hash of `x` as it was before the leaves `unmerged` were added; Nh bytes. RFC 9420 §7.9."""
-        return tree_hashes.original_tree_hash(self._columns, suite, x, unmerged)
+    def original_node_hash(
+        self,
+        suite: TreeSuite,
+        x: NodeIndex,
+        unmerged: tuple[LeafIndex, ...],
+        known: tree_hashes.OriginalHashes | None = None,
+    ) -> bytes:
+        """Return the tree hash of `x` as it was before the leaves `unmerged` were added; Nh bytes.
+
+        Whoever asks for many gives the same dictionary `known` each time, so that nothing is hashed twice.
+
+        RFC 9420 §7.9.
+        """
+        return tree_hashes.original_tree_hash(self._columns, suite, x, unmerged, {} if known is None else known)
 
     # Edits.
 

@@ -7,11 +7,11 @@ An edit forgets the hashes along the changed paths only, so the next tree hash c
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
 
 from treekem.columns import NodeColumns
 from treekem.index import LeafIndex, NodeIndex, is_leaf, leaf_of, left, level, right
 from treekem.nodes import (
+    Content,
     LeafNodeHashInput,
     LeafSlot,
     ParentNode,
@@ -39,10 +39,23 @@ def node_hash(columns: NodeColumns, suite: TreeSuite, x: NodeIndex) -> bytes:
     return digest
 
 
-def original_tree_hash(columns: NodeColumns, suite: TreeSuite, x: NodeIndex, unmerged: Sequence[LeafIndex]) -> bytes:
+OriginalHashes = dict[tuple[NodeIndex, tuple[LeafIndex, ...]], bytes]
+"""Original tree hashes by node and by the unmerged leaves below it, on which alone they depend."""
+
+
+def original_tree_hash(
+    columns: NodeColumns,
+    suite: TreeSuite,
+    x: NodeIndex,
+    unmerged: tuple[LeafIndex, ...],
+    known: OriginalHashes,
+) -> bytes:
     """Return the tree hash of `x` as it was before the leaves `unmerged`, in increasing order, were added.
 
-    They are blanked, and taken out of every list of unmerged leaves; shape and indices stay. RFC 9420 §7.9.
+    They are blanked, and taken out of every list of unmerged leaves; shape and indices stay. What is computed on the
+    way is added to `known`: many parents of a tree ask for the same.
+
+    RFC 9420 §7.9.
     """
     unmerged = _within(unmerged, x)
     if not unmerged:
@@ -50,14 +63,19 @@ def original_tree_hash(columns: NodeColumns, suite: TreeSuite, x: NodeIndex, unm
         return node_hash(columns, suite, x)
     if is_leaf(x):
         return _leaf_hash(suite, leaf_of(x), None)
-    node = columns.node(x)
-    if isinstance(node, ParentNode):
-        removed = frozenset(unmerged)
-        kept = tuple(leaf for leaf in node.unmerged_leaves if leaf not in removed)
-        node = ParentNode(node.encryption_key, node.parent_hash, kept)
-    left_hash = original_tree_hash(columns, suite, left(x), unmerged)
-    right_hash = original_tree_hash(columns, suite, right(x), unmerged)
-    return _parent_node_hash(suite, node if isinstance(node, ParentNode) else None, left_hash, right_hash)
+    if (x, unmerged) not in known:
+        left_hash = original_tree_hash(columns, suite, left(x), unmerged, known)
+        right_hash = original_tree_hash(columns, suite, right(x), unmerged, known)
+        node = _merged(columns.node(x), frozenset(unmerged))
+        known[x, unmerged] = _parent_node_hash(suite, node, left_hash, right_hash)
+    return known[x, unmerged]
+
+
+def _merged(node: Content, leaves: frozenset[LeafIndex]) -> ParentNode | None:
+    if not isinstance(node, ParentNode):
+        return None
+    kept = tuple(leaf for leaf in node.unmerged_leaves if leaf not in leaves)
+    return ParentNode(node.encryption_key, node.parent_hash, kept)
 
 
 def _leaf_hash(suite: TreeSuite, leaf: LeafIndex, slot: LeafSlot | None) -> bytes:
@@ -68,7 +86,7 @@ def _parent_node_hash(suite: TreeSuite, node: ParentNode | None, left_hash: byte
     return suite.hash(encode_as(TreeHashInput, ParentNodeHashInput(node, left_hash, right_hash)))
 
 
-def _within(leaves: Sequence[LeafIndex], x: NodeIndex) -> Sequence[LeafIndex]:
+def _within(leaves: tuple[LeafIndex, ...], x: NodeIndex) -> tuple[LeafIndex, ...]:
     """Return those of the increasing `leaves` that lie at or below node `x`."""
     span = (1 << level(x)) - 1
     first, last = (x - span) >> 1, (x + span) >> 1
