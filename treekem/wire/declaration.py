@@ -73,7 +73,10 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Marks bytes as one `kind`, checked by its grammar when decoded, and kept as encoded."""
+    """Marks bytes as one `kind`, checked by its grammar when decoded, and kept as encoded.
+
+    They are written as they are, without a length header and unchecked: who holds them has decoded or encoded them.
+    """
 
     kind: object
 

@@ -178,13 +178,12 @@ class TracedReader:
     def _require(self, condition: bool, rule: str, code: Code, message: str, offset: int) -> None:
         if condition:
             return
-        self.pos = offset
         where = "".join(self._path)
         try:
             require(condition, MalformedMessage, rule, f"{message} at {where}, byte {offset}", code=code)
         except MalformedMessage as error:
             error.where = where
-            error.offset = offset
+            error.offset = self.pos = offset
             raise
 
 
