@@ -128,7 +128,7 @@ class Group:
             return encode(MLSMessage(ProtocolVersion.MLS10, info))
 
     def fingerprint(self) -> bytes:
-        """Hash what this client holds of the group: the agreed state, and every ratchet's consumed and kept generations.
+        """Hash what this client holds of the group: the agreed state, and what every ratchet has consumed and kept.
 
         Lazy derivations do not show; two equal fingerprints mean that nothing was learnt, spent or lost in between.
         """
@@ -216,7 +216,7 @@ class Group:
                 tree_beside=tree == "beside",
                 left_out=tuple((queued.reference, reason) for queued, reason in selection.left_out),
                 transition=created.transition,
-                order=len(standing.candidates),
+                order=1 + max((each.order for each in standing.candidates.values()), default=-1),
             )
             self._spend(created.key, standing.candidate_batch(candidate))
             standing.candidates[candidate.name] = candidate

@@ -22,15 +22,14 @@ def merge_transition(
         store.apply(dict.fromkeys(name for name, _ in store.scan(standing.prefix)))
         standing.wipe()
         return None
-    past = [*standing.past, standing.past_after(transition)][-env.settings.max_past_epochs :]
-    if env.settings.max_past_epochs == 0:
-        past = []
+    n_kept = env.settings.max_past_epochs
+    past = [*standing.past, standing.past_after(transition)][-n_kept:] if n_kept else []
     secret = state.secrets.encryption.copy()
     tree = SecretTree(state.suite, state.group.tree.n_leaves, secret, limits_of(env.settings))
     after = Standing(state, tree, past, frozen=transition.effect.reinit)
     effect = transition.effect
     members = (*effect.added, *(new for _, new in effect.updated))
-    batch = standing.merge_batch(transition, after, key, env.settings)
+    batch = standing.merge_batch(after, key, env.settings)
     store.apply({**batch, **pin_batch(store, members)})
     # Written: from here on nothing can fail, and what the old epoch alone owned is wiped.
     state.secrets.encryption.wipe()

@@ -20,6 +20,7 @@ from mls.epoch.receive_commit import Known, stage_commit
 from mls.errors import (
     Code,
     InvalidFraming,
+    InvalidMessage,
     InvalidProposal,
     MLSError,
     Refused,
@@ -166,6 +167,7 @@ def _receive_handshake(
 ) -> Received:
     inner = content.content.content
     with _authenticated(content.content.sender):
+        _verify_not_frozen(standing)
         if isinstance(inner, ProposalContent):
             return _record_proposal(standing, content, inner, key, store, env)
         own_updates = {
@@ -185,6 +187,12 @@ def _receive_handshake(
         )
 
 
+def _verify_not_frozen(standing: Standing) -> None:
+    """§11.2: a group that is being reinitialized does not move any more, whoever asks."""
+    text = "the group is being reinitialized"
+    require(standing.frozen is None, InvalidMessage, "R-12.4.2-18", text, code=Code.GROUP_RETIRED)
+
+
 def _update_public_key(pending: PendingProposal) -> bytes:
     leaf = getattr(pending.queued.proposal, "leaf_node", None)
     return leaf.encryption_key if isinstance(leaf, LeafNode) else b""
@@ -192,13 +200,16 @@ def _update_public_key(pending: PendingProposal) -> bytes:
 
 @contextmanager
 def _authenticated(sender: Sender) -> Iterator[None]:
-    """Mark what is refused from here on: the sender has been proven, and can be named."""
+    """Mark what is refused from here on: a member has been proven to say it, and can be named.
+
+    Who comes from outside signs by a key that the message brings along, or that is no member's.
+    """
     try:
         yield
     except MLSError as error:
-        error.authenticated = True
-        if error.leaf is None and isinstance(sender, MemberSender):
-            error.leaf = sender.leaf_index
+        if isinstance(sender, MemberSender):
+            error.authenticated = True
+            error.leaf = sender.leaf_index if error.leaf is None else error.leaf
         raise
 
 

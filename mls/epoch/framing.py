@@ -1,7 +1,7 @@
 """Framing: signing, tagging and encrypting content, and undoing it.
 
-A message is accepted when everything that vouches for it has been verified; only then is its content looked at. Keys are
-staged, never consumed, while that is open. RFC 9420 §6.
+A message is accepted when everything that vouches for it has been verified; only then is its content looked at. Keys
+are staged, never consumed, while that is open. RFC 9420 §6.
 """
 
 from __future__ import annotations
@@ -272,7 +272,9 @@ def open_sender_data(suite: CipherSuite, message: PrivateMessage, secret: Sender
     try:
         plaintext = suite.aead_open(key, nonce, aad, message.encrypted_sender_data)
     except InvalidCiphertext as error:
-        raise InvalidCiphertext("the sender data does not decrypt", code=Code.SENDER_DATA_UNDECRYPTABLE) from error
+        raise InvalidCiphertext(
+            "the sender data does not decrypt", rule="R-6.3.2-05", code=Code.SENDER_DATA_UNDECRYPTABLE
+        ) from error
     return decode(SenderData, plaintext)
 
 

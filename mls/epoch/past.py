@@ -1,7 +1,7 @@
 """Past epochs, kept a while for messages that arrive late. RFC 9420 §15.3.
 
-A past epoch keeps its sender-data secret, its unconsumed message secrets and, of its tree, only the leaves that differ from
-the epoch after it: enough to name and verify a sender.
+A past epoch keeps its sender-data secret, its unconsumed message secrets and, of its tree, only the leaves that differ
+from the epoch after it: enough to name and verify a sender.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class PastEpoch:
 
 
 def past_leaf(past: Sequence[PastEpoch], epoch: int, tree: RatchetTree, leaf: LeafIndex) -> LeafNode | None:
-    """Return a leaf as it was in a past epoch, or None where it was blank; `past` is ordered, `tree` the present one."""
+    """Return a leaf as it was in a past epoch, None for a blank one; `past` is ordered, `tree` the present one."""
     later = [each for each in past if each.epoch >= epoch]
     if not later or not 0 <= leaf < later[0].n_leaves:
         return None

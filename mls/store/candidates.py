@@ -20,7 +20,7 @@ from treekem.tree import RatchetTree
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An own commit: its message, its Welcome, and the epoch that it leads to. `order` counts the candidates of an epoch."""
+    """An own commit: its message, its Welcome, and the epoch that it leads to; `order` counts those of one epoch."""
 
     message: bytes
     welcome: bytes | None
@@ -62,7 +62,7 @@ def pack_candidate(candidate: Candidate, tree: RatchetTree) -> bytes:
 def unpack_candidate(key: str, record: bytes, present: Mapping[int, bytes]) -> Candidate:
     """Read a candidate; `present` holds the blocks of the present tree. Raises StorageError."""
 
-    def build(  # noqa: PLR0913  (the fields of the record, in its order)
+    def build(  # noqa: PLR0913, PLR0917  (the fields of the record, in its order)
         order: int,
         message: bytes,
         welcome: bytes | None,

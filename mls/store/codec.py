@@ -1,6 +1,7 @@
 """How records are written: canonical CBOR, with a version in front.
 
-Wire structs go in as their encoding, secrets as their bytes; a record is only as confidential as the store that keeps it.
+Wire structs go in as their encoding, secrets as their bytes; a record is only as confidential as the store that keeps
+it.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def unpack_state(key: str, record: bytes, blocks: Mapping[int, bytes]) -> tuple[
     return unpack(key, record, build)
 
 
-def _state_of(  # noqa: PLR0913  (the fields of the record, in its order)
+def _state_of(  # noqa: PLR0913, PLR0917  (the fields of the record, in its order)
     tree: RatchetTree,
     context: bytes,
     interim: bytes,

@@ -1,7 +1,7 @@
 """What the engine asks of a store, and the one that keeps everything in memory.
 
-Every change of a group's state ends in exactly one `apply` before any byte leaves the engine, so a client that is opened
-again on the same store stands where it stood.
+Every change of a group's state ends in exactly one `apply` before any byte leaves the engine, so a client that is
+opened again on the same store stands where it stood.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Batch = Mapping[str, bytes | None]
 
 
 class Store(Protocol):
-    """Durable records: keys are short ASCII text with `/` between their parts, values opaque bytes that hold secrets."""
+    """Durable records: keys are ASCII text with `/` between their parts, values opaque bytes that hold secrets."""
 
     def read(self, key: str) -> bytes | None:
         """Return a record, or None."""

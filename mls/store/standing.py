@@ -1,6 +1,7 @@
 """What a client holds of one group, in memory; and the batches that carry each of its changes to the store.
 
-Everything here either returns a batch, for a change that is about to happen, or performs a change whose batch was written.
+Everything here either returns a batch, for a change that is about to happen, or performs a change whose batch was
+written.
 """
 
 from __future__ import annotations
@@ -107,9 +108,7 @@ class Standing:
         keys = SenderKeys(self.state.secrets.sender_data.copy(), self.secret_tree)
         return PastEpoch(self.state.group.context, keys, tree.n_leaves, replaced)
 
-    def merge_batch(
-        self, transition: Transition, after: Standing, staged: StagedKey | None, settings: Settings
-    ) -> dict[str, bytes | None]:
+    def merge_batch(self, after: Standing, staged: StagedKey | None, settings: Settings) -> dict[str, bytes | None]:
         """Return what moving to the next epoch changes; `after` is the standing in it."""
         batch: dict[str, bytes | None] = dict.fromkeys(self._volatile())
         batch |= self._expired(after)

@@ -96,6 +96,11 @@ class World:
         self.clients[name] = self.open(name, self.stores[name])
         return self.clients[name].group(group.group_id)
 
+    def twin(self, group: Group) -> Group:
+        """Return the group as a second client holds it that was started on a copy of the store, as it stands."""
+        name = self.name_of(group)
+        return self.open(name, copy_of(self.stores[name])).group(group.group_id)
+
     def name_of(self, group: Group) -> str:
         """Return the name of the client that holds a group."""
         return next(name for name, store in self.stores.items() if store is group._store)
