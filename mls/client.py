@@ -1,7 +1,7 @@
 """A client: one identity, its key packages, its keys, and the groups that it is in.
 
-Sans-I/O: messages go in and out as bytes, and whoever embeds the client carries them. Everything that must survive a restart
-is in the store before a call returns.
+Sans-I/O: messages go in and out as bytes, and whoever embeds the client carries them. Everything that must survive a
+restart is in the store before a call returns.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from mls.crypto import SUITES, CipherSuite, SignatureKeyPair, SignaturePrivateKey, cipher_suite
+from mls.drafting import read_key_package
 from mls.epoch.effect import Member, member_of
 from mls.epoch.environment import Environment
 from mls.epoch.join import KeyPackageBundle, create_epoch_zero, join_by_welcome
@@ -61,7 +62,7 @@ from mls.store.pins import known_keys, pin_batch
 from mls.store.seam import Store
 from mls.store.standing import Standing, limits_of, load_standing
 from treekem.index import LeafIndex
-from treekem.suite import Entropy
+from treekem.suite import Entropy, HPKEPrivateKey
 from treekem.wire import decode, encode
 
 _GROUP_ID_LENGTH: Final = 16
@@ -167,6 +168,29 @@ class Client:
         self._store.apply({key_package_key(bundle.reference()): pack_bundle(bundle)})
         return encode(MLSMessage(ProtocolVersion.MLS10, bundle.key_package))
 
+    def import_key_package(
+        self,
+        key_package: bytes,
+        init_key: HPKEPrivateKey,
+        encryption_key: HPKEPrivateKey,
+        *,
+        last_resort: bool = False,
+    ) -> None:
+        """Keep a key package that was made elsewhere with this client's signature key, and its private keys.
+
+        Raises UsageError for keys that are not those of the key package; InvalidKeyPackage, InvalidLeafNode or what
+        they are derived from for one that is not valid. RFC 9420 §10.
+        """
+        package, suite, env = read_key_package(key_package), self._suite, self._environment()
+        verify_key_package(package, Demands.of(_no_group(suite), suite), env)
+        leaf = package.leaf_node
+        held = (suite.hpke_public_key(init_key), suite.hpke_public_key(encryption_key), self._signature_keys.public)
+        if held != (package.init_key, leaf.encryption_key, leaf.signature_key):
+            raise UsageError("the private keys are not those of the key package", code=Code.BAD_KEY)
+        keys = _copy(self._signature_keys)
+        bundle = KeyPackageBundle(package, init_key.copy(), encryption_key.copy(), keys, last_resort)
+        self._store.apply({key_package_key(bundle.reference()): pack_bundle(bundle)})
+
     def forget_expired_key_packages(self) -> int:
         """Delete the key packages whose lifetime is over, and return how many. RFC 9420 §10."""
         now = self._environment().now
@@ -190,8 +214,8 @@ class Client:
     def create_group(self, group_id: bytes | None = None, extensions: tuple[Extension, ...] = ()) -> Group:
         """Found a group with this client as its only member; the id is 16 random bytes unless given.
 
-        Raises UsageError for an id in use, and InvalidProposal or InvalidLeafNode for extensions that are not supported.
-        RFC 9420 §11.
+        Raises UsageError for an id in use, and InvalidProposal or InvalidLeafNode for extensions that are not
+        supported. RFC 9420 §11.
         """
         env = self._environment()
         name = env.entropy(_GROUP_ID_LENGTH) if group_id is None else group_id
@@ -211,10 +235,10 @@ class Client:
         return group
 
     def join(self, welcome: bytes, ratchet_tree: bytes | None = None) -> Invitation:
-        """Check a Welcome, with the tree where it comes beside it; nothing is stored before the invitation is accepted.
+        """Check a Welcome, with its tree where that comes beside it; nothing is stored before it is accepted.
 
-        Raises InvalidWelcome, InvalidGroupInfo, InvalidTree and what they are derived from, UnavailableSecret or Refused.
-        RFC 9420 §12.4.3.1.
+        Raises InvalidWelcome, InvalidGroupInfo, InvalidTree and what they are derived from, UnavailableSecret or
+        Refused. RFC 9420 §12.4.3.1.
         """
         read_header(welcome, self._settings)
         if ratchet_tree is not None and len(ratchet_tree) > self._settings.max_welcome_bytes:
@@ -258,11 +282,13 @@ class Client:
     def _founded(self, state: EpochState, batch: dict[str, bytes | None]) -> Group:
         """Store a group that begins for this client, and return it."""
         env = self._environment()
-        secret = state.secrets.encryption
+        secret = state.secrets.encryption.copy()
         tree = SecretTree(state.suite, state.group.tree.n_leaves, secret, limits_of(self._settings))
         standing = Standing(state, tree)
         members = [member_of(index, leaf, env) for index, leaf in leaf_nodes(state.group.tree)]
         self._store.apply({**batch, **standing.founding_batch(), **pin_batch(self._store, members)})
+        # Written: until then the state is whole, so that the same invitation can be accepted again.
+        state.secrets.encryption.wipe()
         group = self._groups[standing.group_id] = Group(standing, self._store, self._environment)
         return group
 
@@ -289,8 +315,7 @@ class Client:
         tbs = encode_unsigned(unsigned)
         signature = suite.sign_with_label(self._signature_keys.private, b"KeyPackageTBS", tbs)
         package = replace(unsigned, signature=signature)
-        context = GroupContext(ProtocolVersion.MLS10, suite.id, b"", 0, b"", b"", ())
-        verify_key_package(package, Demands.of(context, suite), env, strict=True)
+        verify_key_package(package, Demands.of(_no_group(suite), suite), env, strict=True)
         return KeyPackageBundle(
             package, init_keys.private, encryption_keys.private, _copy(self._signature_keys), last_resort
         )
@@ -332,11 +357,16 @@ class Invitation:
         return f"<Invitation to {self.group_id.hex()}, {len(self.members)} members>"
 
     def accept(self) -> Group:
-        """Enter the group: in one batch it comes in, and the key package goes out. Raises UsageError the second time."""
+        """Enter the group: in one batch it comes in, and the key package goes out.
+
+        Raises UsageError the second time, and once the key package or the group's id is in use.
+        """
         if self._state is None:
             raise UsageError("this invitation was accepted already", code=Code.STALE_HANDLE)
         if self._client._store.read(epoch_key(self.group_id)) is not None:  # noqa: SLF001  (likewise)
             raise UsageError("this client is in a group of this id", code=Code.GROUP_EXISTS, rule="R-12.4.3-06")
+        if any(self._client._store.read(name) is None for name in self._used):  # noqa: SLF001  (likewise)
+            raise UsageError("the key package was used up", code=Code.KEY_PACKAGE_CONSUMED, rule="R-10-13")
         group = self._client._founded(self._state, self._used)  # noqa: SLF001  (likewise)
         self._state = None
         return group
@@ -346,6 +376,11 @@ def own_capabilities() -> Capabilities:
     """Return what this engine supports beyond the defaults. RFC 9420 §7.2."""
     credentials = tuple(int(known) for known in CredentialType)
     return Capabilities((int(ProtocolVersion.MLS10),), tuple(SUITES), (), (), credentials)
+
+
+def _no_group(suite: CipherSuite) -> GroupContext:
+    """Return the context of no group in particular, which asks nothing of a key package but the suite."""
+    return GroupContext(ProtocolVersion.MLS10, suite.id, b"", 0, b"", b"", ())
 
 
 def _signature_keys(identity: Identity, suite: CipherSuite) -> SignatureKeyPair:
