@@ -8,7 +8,7 @@ from mls import intents
 from mls.epoch.create_commit import own_leaf_content, sign_leaf
 from mls.epoch.environment import Environment
 from mls.epoch.state import EpochState
-from mls.errors import UsageError
+from mls.errors import InvalidKeyPackage, UsageError
 from mls.messages import (
     Add,
     ExternalPSK,
@@ -25,6 +25,7 @@ from mls.messages import (
     Update,
     UpdateSource,
 )
+from mls.rules import require
 from treekem.index import LeafIndex
 from treekem.suite import HPKEPrivateKey
 from treekem.wire import decode
@@ -68,11 +69,14 @@ def draft_proposal(state: EpochState, intent: _Drafted, env: Environment) -> Pro
 
 
 def read_key_package(data: bytes) -> KeyPackage:
-    """Return the key package in an MLSMessage. Raises UsageError or MalformedMessage. RFC 9420 §10."""
+    """Return the key package in an MLSMessage. Raises UsageError, MalformedMessage or InvalidKeyPackage.
+
+    RFC 9420 §10.
+    """
     message = decode(MLSMessage, data)
     body = message.body
     if not isinstance(body, KeyPackage):
         raise UsageError("the message is no key package")
-    if body.version != message.version:
-        raise UsageError("the key package is of another version than its message", rule="R-10-04")
+    same = body.version == message.version
+    require(same, InvalidKeyPackage, "R-10-04", "the key package is of another version than its message")
     return body

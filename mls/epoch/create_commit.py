@@ -8,7 +8,6 @@ from mls.crypto import SignatureKeyPair
 from mls.epoch.effect import effect_of
 from mls.epoch.environment import Environment
 from mls.epoch.framing import SenderKeys, protect_private, protect_public, sign_content
-from mls.epoch.leaves import verify_leaf_node
 from mls.epoch.members import verify_members
 from mls.epoch.proposals import (
     Applied,
@@ -17,6 +16,7 @@ from mls.epoch.proposals import (
     is_path_required,
     psks_of,
     verify_list,
+    verify_replacement,
 )
 from mls.epoch.state import EpochState, GroupState, OwnLeaf
 from mls.epoch.transition import (
@@ -28,6 +28,7 @@ from mls.epoch.transition import (
 )
 from mls.epoch.welcome import create_welcome
 from mls.errors import Code, UsageError
+from mls.identity import Place
 from mls.messages import (
     AuthenticatedContent,
     Capabilities,
@@ -75,8 +76,8 @@ class LeafContent:
 class CommitOrder:
     """What is to be committed and how.
 
-    `path`: None and True for a path, False for none where the RFC allows it. `tree_inside`: whether the Welcome carries the
-    ratchet tree. `leaf`: what the committer's new leaf says, where it is to change.
+    `path`: None and True for a path, False for none where the RFC allows it. `tree_inside`: whether the Welcome carries
+    the ratchet tree. `leaf`: what the committer's new leaf says, where it is to change.
     """
 
     proposals: tuple[QueuedProposal, ...] = ()
@@ -107,6 +108,12 @@ class NewPath:
     leaf_key: HPKEPrivateKey | None
     commit_secret: CommitSecret
 
+    def wipe_passing(self) -> None:
+        """Forget the path's secrets, once they are sealed. RFC 9420 §7.5."""
+        self.commit_secret.wipe()
+        if self.plan is not None:
+            self.plan.wipe_path_secrets()
+
 
 def create_commit(state: EpochState, order: CommitOrder, keys: SenderKeys, env: Environment) -> CreatedCommit:
     """Create a commit of a member.
@@ -120,11 +127,10 @@ def create_commit(state: EpochState, order: CommitOrder, keys: SenderKeys, env: 
     psks = psks_of(applied.psks, env)
     leaf = order.leaf if order.leaf is not None else own_leaf_content(state)
     wants_path = _wants_path(order)
-    new = (
-        create_path(group, applied, applied.tree, own.index, leaf, env)
-        if wants_path
-        else NewPath(applied.tree, None, None, None, zero_commit_secret(group.suite))
-    )
+    new = NewPath(applied.tree, None, None, None, zero_commit_secret(group.suite))
+    if wants_path:
+        new = create_path(group, applied, applied.tree, own.index, leaf, env)
+        _verify_own_path(group, new, own.index, applied, env)
     commit = Commit(tuple(map(_reference, order.proposals)), new.path)
     wire_format = WireFormat.PRIVATE_MESSAGE if order.private else WireFormat.PUBLIC_MESSAGE
     content = signed_content(state, commit, wire_format, order.authenticated_data)
@@ -145,6 +151,8 @@ def create_commit(state: EpochState, order: CommitOrder, keys: SenderKeys, env: 
     )
     message, key = protect(state, with_tag(content, following), keys, env, private=order.private)
     welcome = create_welcome(after, following, applied, new.plan, env, tree_inside=order.tree_inside)
+    new.wipe_passing()
+    following.wipe_passing()
     effect = effect_of(group, following.group, applied, order.proposals, own.index, env)
     changed = applied.changed.union(applied.removed, {own.index} if wants_path else ())
     return CreatedCommit(message, welcome, Transition(effect, after, changed), key)
@@ -172,19 +180,27 @@ def _reference(queued: QueuedProposal) -> InlineProposal | ProposalRef:
     return ProposalRef(queued.reference) if queued.reference else InlineProposal(queued.proposal)
 
 
+def _verify_own_path(group: GroupState, new: NewPath, index: LeafIndex, applied: Applied, env: Environment) -> None:
+    """§12.2: a committer judges its own leaf as everybody else will."""
+    if new.path is not None:
+        leaf = new.path.leaf_node
+        verify_replacement(group, leaf, index, env, applied.demands, Place.COMMIT, strict=True)
+
+
 def create_path(
     group: GroupState, applied: Applied, tree: RatchetTree, index: LeafIndex, leaf: LeafContent, env: Environment
 ) -> NewPath:
-    """Refresh the path of leaf `index` of `tree`, the tree after all proposals. RFC 9420 §7.5, §7.6.
+    """Refresh the path of leaf `index` of `tree`, the tree after all proposals; the new leaf is still to be judged.
 
     The tree is complete, and hashed, before the first path secret is sealed: the seals are bound to its hash.
+    RFC 9420 §7.5, §7.6.
     """
     suite = group.suite
     leaf_keys = suite.generate_key_pair(env.entropy)
     path_secret = PathSecret(env.entropy(suite.hash_length))
     plan = plan_path(tree, index, suite, path_secret, leaf_keys.public)
+    path_secret.wipe()
     leaf_node = sign_leaf(group, leaf, leaf_keys, CommitSource(plan.leaf_parent_hash), index)
-    verify_leaf_node(leaf_node, LeafPosition(group.context.group_id, index), applied.demands, env, strict=True)
     after = plan.install(LeafSlot.of(leaf_node))
     verify_members(after, applied.changed | {index}, suite)
     context = encode(provisional_context(group, after, applied))

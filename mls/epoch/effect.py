@@ -13,7 +13,10 @@ from treekem.index import LeafIndex
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member as of one epoch; leaf indices are used again, so `leaf` says nothing about another epoch. RFC 9420 §5.3.3."""
+    """A member as of one epoch; leaf indices are used again, so `leaf` says nothing about another epoch.
+
+    RFC 9420 §5.3.3.
+    """
 
     leaf: LeafIndex
     identity: bytes
@@ -25,9 +28,9 @@ class Member:
 class Effect:
     """What merging a commit changes.
 
-    `committer` is the member that sent it, as of the new epoch; None where the commit removes us, as the tree after it is
-    not ours to know. `updated` pairs members before and after. `new_devices` are members whose identity was
-    known, but not their key.
+    `committer` is the member that sent it, as of the new epoch; None where the commit removes us, as the tree after it
+    is not ours to know. `updated` pairs members before and after. `new_devices` are members whose identity was known,
+    but not their key.
     """
 
     epoch: int

@@ -1,7 +1,11 @@
-"""Entering a group: founding it, or joining it by a Welcome or an external commit. RFC 9420 §11, §12.4.3.1, §12.4.3.2."""
+"""Entering a group: founding it, or joining it by a Welcome or an external commit.
+
+RFC 9420 §11, §12.4.3.1, §12.4.3.2.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from mls.crypto import CipherSuite, SignatureKeyPair, cipher_suite
@@ -16,14 +20,17 @@ from mls.epoch.extensions import (
 )
 from mls.epoch.framing import sign_content
 from mls.epoch.leaves import Demands, verify_leaf_node, verify_signature
-from mls.epoch.members import leaf_nodes, verify_members
+from mls.epoch.members import leaf_nodes, verify_credential_support, verify_signature_keys
 from mls.epoch.proposals import (
     QueuedProposal,
     apply_proposals,
     psks_of,
     verify_external_list,
+    verify_external_senders,
     verify_group_context_extensions,
+    verify_joiner,
     verify_psk_id,
+    verify_width,
 )
 from mls.epoch.state import EpochState, GroupState, OwnLeaf
 from mls.epoch.transition import derive_next_epoch, provisional_context
@@ -31,6 +38,7 @@ from mls.epoch.welcome import OpenedSecrets, key_package_ref, open_group_info, o
 from mls.errors import (
     Code,
     InvalidGroupInfo,
+    InvalidProposal,
     InvalidTree,
     InvalidWelcome,
     Unsupported,
@@ -71,7 +79,7 @@ from mls.schedule.key_schedule import (
 from mls.schedule.psk import PSK, psk_secret
 from mls.schedule.transcript import confirmation_tag, interim_transcript_hash, verify_confirmation_tag
 from treekem.hashing import verify_parent_hashes, verify_tree_structure
-from treekem.index import LeafIndex, NodeIndex, common_ancestor, node_of
+from treekem.index import LeafIndex, NodeIndex, common_ancestor, direct_path, node_of
 from treekem.nodes import LeafSlot
 from treekem.path import path_keys_from
 from treekem.suite import HPKEPrivateKey
@@ -135,8 +143,8 @@ def join_by_welcome(
 ) -> tuple[EpochState, LeafIndex]:
     """Return the state a Welcome leads to, and the member that invited; nothing is consumed.
 
-    Raises InvalidWelcome, InvalidGroupInfo, InvalidTree, InvalidTag and what they are derived from, UnavailableSecret for
-    an unknown PSK, Unsupported or Refused. RFC 9420 §12.4.3.1.
+    Raises InvalidWelcome, InvalidGroupInfo, InvalidTree, InvalidTag and what they are derived from, UnavailableSecret
+    for an unknown PSK, Unsupported or Refused. RFC 9420 §12.4.3.1.
     """
     suite = cipher_suite(welcome.cipher_suite)
     package = bundle.key_package
@@ -146,12 +154,14 @@ def join_by_welcome(
     psks = _psks(secrets, suite, env)
     injected = psk_secret(suite, psks)
     info = open_group_info(suite, welcome, secrets.joiner_secret, injected)
-    group = verify_group_info(info, ratchet_tree, suite, env)
+    group = group_of(info, ratchet_tree, suite, env)
     fits = info.group_context.version == package.version
     require(fits, InvalidGroupInfo, "R-12.4.3.1-12", "the group is of another version", code=Code.BAD_KEY_PACKAGE)
     index = _own_index(group.tree, package)
     keys = _own_keys(group, info.signer, index, bundle, secrets)
     epoch_secrets = derive_epoch_secrets(suite, secrets.joiner_secret, injected, group.encoded_context())
+    secrets.joiner_secret.wipe()
+    injected.wipe()
     confirmed = group.context.confirmed_transcript_hash
     verify_confirmation_tag(suite, epoch_secrets.confirmation_key, confirmed, info.confirmation_tag)
     own = OwnLeaf(index, bundle.signature_keys.private, keys)
@@ -159,8 +169,11 @@ def join_by_welcome(
 
 
 def _psks(secrets: OpenedSecrets, suite: CipherSuite, env: Environment) -> list[tuple[PreSharedKeyID, PSK]]:
-    for psk_id in secrets.psks:
-        verify_psk_id(psk_id, suite)
+    for index, psk_id in enumerate(secrets.psks):
+        try:
+            verify_psk_id(psk_id, suite)
+        except InvalidProposal as error:
+            raise InvalidWelcome(error.message, rule="R-12.4.3.1-07", code=error.code, index=index) from error
     distinct = len(set(secrets.psks)) == len(secrets.psks)
     require(distinct, InvalidWelcome, "R-12.2-09", "a PreSharedKeyID twice", code=Code.PSK_INVALID)
     return psks_of(secrets.psks, env)
@@ -181,15 +194,29 @@ def _own_keys(
     if secrets.path_secret is not None:
         require(signer != index, InvalidWelcome, "R-12.4.3.1-22", "a path secret from ourselves")
         ancestor = common_ancestor(node_of(index), node_of(signer))
+        held, mismatch = not group.tree.is_blank(ancestor), Code.PATH_SECRET_MISMATCH
+        message = f"a path secret for node {ancestor}, which is blank"
+        require(held, InvalidWelcome, "R-12.4.3.1-22", message, code=mismatch)
         keys.update(path_keys_from(group.tree, signer, ancestor, secrets.path_secret, group.suite))
+        secrets.path_secret.wipe()
+    _verify_keys_above(group.tree, index, keys)
     return keys
+
+
+def _verify_keys_above(tree: RatchetTree, index: LeafIndex, keys: Mapping[NodeIndex, HPKEPrivateKey]) -> None:
+    """§4.2: for every parent above it, a member holds the private key or is unmerged; or later paths would not open."""
+    for x in direct_path(node_of(index), tree.n_leaves):
+        parent = tree.parent(x)
+        reached = parent is None or x in keys or index in parent.unmerged_leaves
+        message = f"the key of node {x} is neither told nor marked as unknown to us"
+        require(reached, InvalidWelcome, "N-W08", message, code=Code.PATH_SECRET_MISMATCH)
 
 
 # What a GroupInfo promises, for both ways of joining.
 
 
-def verify_group_info(info: GroupInfo, ratchet_tree: bytes | None, suite: CipherSuite, env: Environment) -> GroupState:
-    """Check a GroupInfo and its tree, and return the group they describe.
+def group_of(info: GroupInfo, ratchet_tree: bytes | None, suite: CipherSuite, env: Environment) -> GroupState:
+    """Return the group that a GroupInfo and its tree describe, once both have been checked.
 
     The confirmation tag is not checked: that takes the epoch's secrets. Raises InvalidGroupInfo, InvalidTree,
     InvalidLeafNode, InvalidSignature, Unsupported or Refused. RFC 9420 §12.4.3.1.
@@ -227,9 +254,7 @@ def _tree_of(info: GroupInfo, ratchet_tree: bytes | None, env: Environment) -> R
     if data is None:
         raise InvalidWelcome("the ratchet tree is neither inside nor beside the message", rule="R-12.4.3.1-10")
     tree = RatchetTree.decode(data)
-    fits = tree.n_leaves <= env.settings.max_leaves
-    message = f"a tree of {tree.n_leaves} leaves, more than max_leaves"
-    require(fits, InvalidTree, "S-max_leaves", message, code=Code.LIMIT_EXCEEDED)
+    verify_width(tree, env)
     return tree
 
 
@@ -240,6 +265,7 @@ def verify_joined_tree(group: GroupState, env: Environment) -> None:
     """
     verify_tree_structure(group.tree, group.suite)
     verify_parent_hashes(group.tree, group.suite)
+    verify_external_senders(group.extensions, (), group.suite, env)
     demands = Demands.of(group.context, group.suite)
     settings = replace(env.settings, check_peer_lifetimes=env.settings.check_joined_lifetimes)
     lenient = replace(env, settings=settings)
@@ -248,7 +274,9 @@ def verify_joined_tree(group: GroupState, env: Environment) -> None:
         verify_leaf_node(leaf, LeafPosition(group.context.group_id, index), demands, lenient)
         env.accept(leaf.credential, leaf.signature_key, Place.JOIN)
         everyone.append(index)
-    verify_members(group.tree, everyone, group.suite)
+    # Encryption keys were compared with the rest of the tree's structure.
+    verify_signature_keys(group.tree, frozenset(everyone), group.suite)
+    verify_credential_support(group.tree, frozenset(everyone))
 
 
 # Joining by an external commit, §12.4.3.2.
@@ -266,27 +294,22 @@ def join_by_external_commit(
 ) -> ExternalJoin:
     """Create an external commit; `replaces` names our former leaf when we resynchronize.
 
-    Raises what `verify_group_info` does, and UsageError. RFC 9420 §12.4.3.2.
+    Raises what `group_of` does, and UsageError. RFC 9420 §12.4.3.2.
     """
     suite = cipher_suite(info.group_context.cipher_suite)
-    group = verify_group_info(info, ratchet_tree, suite, env)
-    public = external_pub(info.extensions)
-    if public is None:
-        raise InvalidGroupInfo("the GroupInfo has no external_pub", rule="R-12.4.3.2-02")
-    kem_output, init_secret = create_external_init(suite, public, env.entropy)
-    removes = () if replaces is None else (Remove(replaces),)
-    sender = NewMemberCommitSender()
-    proposals = tuple(
-        QueuedProposal(each, sender) for each in (ExternalInit(kem_output), *removes, *map(PreSharedKey, psks))
-    )
+    group = group_of(info, ratchet_tree, suite, env)
+    kem_output, init_secret = create_external_init(suite, _external_pub(info), env.entropy)
+    proposals = _external_proposals(kem_output, replaces, psks)
     verify_external_list(proposals)
     applied = apply_proposals(group, proposals, env, strict=True)
     tree, index = applied.tree.with_room()
+    verify_width(tree, env)
     new = create_path(group, applied, tree, index, leaf, env)
+    if new.path is None or new.plan is None or new.leaf_key is None:
+        raise UsageError("an external commit carries a path", rule="R-12.4.3.2-03")
+    verify_joiner(group, new.path.leaf_node, index, applied, env, strict=True)
     commit = Commit(tuple(InlineProposal(each.proposal) for each in proposals), new.path)
-    framed = FramedContent(group.context.group_id, group.context.epoch, sender, authenticated_data, commit)
-    signature = sign_content(suite, leaf.signature_keys.private, framed, WireFormat.PUBLIC_MESSAGE, group.context)
-    content = AuthenticatedContent(WireFormat.PUBLIC_MESSAGE, framed, FramedContentAuthData(signature, b""))
+    content = _signed_from_outside(group, commit, leaf, authenticated_data)
     following = derive_next_epoch(
         group,
         new.tree,
@@ -297,9 +320,34 @@ def join_by_external_commit(
         psks_of(applied.psks, env),
     )
     signed = with_tag(content, following)
-    if new.plan is None or new.leaf_key is None:
-        raise UsageError("an external commit carries a path", rule="R-12.4.3.2-03")
+    new.wipe_passing()
+    following.wipe_passing()
     keys = {**new.plan.private_keys, node_of(index): new.leaf_key}
     message = MLSMessage(ProtocolVersion.MLS10, PublicMessage(signed.content, signed.auth, None))
     own = OwnLeaf(index, leaf.signature_keys.private, keys)
     return ExternalJoin(message, EpochState(following.group, following.secrets, own))
+
+
+def _external_pub(info: GroupInfo) -> bytes:
+    public = external_pub(info.extensions)
+    if public is None:
+        raise InvalidGroupInfo("the GroupInfo has no external_pub", rule="R-12.4.3.2-02")
+    return public
+
+
+def _external_proposals(
+    kem_output: bytes, replaces: LeafIndex | None, psks: tuple[PreSharedKeyID, ...]
+) -> tuple[QueuedProposal, ...]:
+    removes = () if replaces is None else (Remove(replaces),)
+    wanted = (ExternalInit(kem_output), *removes, *map(PreSharedKey, psks))
+    return tuple(QueuedProposal(each, NewMemberCommitSender()) for each in wanted)
+
+
+def _signed_from_outside(
+    group: GroupState, commit: Commit, leaf: LeafContent, authenticated_data: bytes
+) -> AuthenticatedContent:
+    """§12.4.3.2: the joiner signs with the key of its new leaf, under the context of the epoch that it finds."""
+    context, key = group.context, leaf.signature_keys.private
+    framed = FramedContent(context.group_id, context.epoch, NewMemberCommitSender(), authenticated_data, commit)
+    signature = sign_content(group.suite, key, framed, WireFormat.PUBLIC_MESSAGE, context)
+    return AuthenticatedContent(WireFormat.PUBLIC_MESSAGE, framed, FramedContentAuthData(signature, b""))

@@ -1,7 +1,7 @@
 """Validation of leaf nodes and key packages. RFC 9420 §7.3, §10.1.
 
-A leaf is judged by itself here; what it must share with the other members, and what it may not, is judged on the resulting
-tree, in `mls.epoch.members`.
+A leaf is judged by itself here; what it must share with the other members, and what it may not, is judged on the
+resulting tree, in `mls.epoch.members`.
 """
 
 from __future__ import annotations

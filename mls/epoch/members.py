@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 
 from mls.crypto import CipherSuite
 from mls.epoch.leaves import Demands, credential_type, decode_leaf_node, verify_demands
-from mls.errors import Code, InvalidLeafNode
+from mls.errors import Code, InvalidKey, InvalidLeafNode
 from mls.messages import LeafNode
 from mls.rules import require
-from treekem.index import LeafIndex
+from treekem.index import LeafIndex, is_leaf, node_of
 from treekem.tree import RatchetTree
 
 
@@ -30,23 +30,60 @@ def verify_members(tree: RatchetTree, changed: Iterable[LeafIndex], suite: Ciphe
     fresh = frozenset(changed)
     if not fresh:
         return
-    verify_distinct_keys(tree, fresh, suite)
+    verify_encryption_keys(tree, fresh, suite)
+    verify_signature_keys(tree, fresh, suite)
     verify_credential_support(tree, fresh)
 
 
-def verify_distinct_keys(tree: RatchetTree, fresh: frozenset[LeafIndex], suite: CipherSuite) -> None:
-    """Check that no fresh leaf's keys are those of another leaf. Raises InvalidLeafNode. RFC 9420 §7.3."""
-    signature_keys: dict[bytes, LeafIndex] = {}
-    encryption_keys: dict[bytes, LeafIndex] = {}
+def verify_encryption_keys(tree: RatchetTree, fresh: frozenset[LeafIndex], suite: CipherSuite) -> None:
+    """Check that no fresh leaf's encryption key is that of another node. Raises InvalidLeafNode.
+
+    RFC 9420 §7.3, §16.7.
+    """
+    leaves = [(index, slot) for index in sorted(fresh) if (slot := tree.leaf(index)) is not None]
+    # Once asked, a tree remembers its keys, and so do the trees that are edited from it.
+    for _, slot in leaves[:1]:
+        tree.has_encryption_key(slot.encryption_key, suite)
+    others = tree.with_nodes(dict.fromkeys(map(node_of, fresh)))
+    for index, slot in leaves:
+        if others.has_encryption_key(slot.encryption_key, suite):
+            _verify_holder(others, slot.encryption_key, index, suite)
+        others = others.with_nodes({node_of(index): slot})
+
+
+def _verify_holder(tree: RatchetTree, key: bytes, index: LeafIndex, suite: CipherSuite) -> None:
+    canonical = suite.canonical_public_key
+    holders = [x for x, held in tree.encryption_keys() if canonical(held) == canonical(key)]
+    message = f"leaf {index}: its encryption key is that of node {holders[0]}"
+    among_leaves, duplicate = any(map(is_leaf, holders)), Code.DUPLICATE_KEY
+    require(not among_leaves, InvalidLeafNode, "R-7.3-14", message, code=duplicate, leaf=index)
+    require(among_leaves, InvalidLeafNode, "R-16.7-01", message, code=duplicate, leaf=index)
+
+
+def verify_signature_keys(tree: RatchetTree, fresh: frozenset[LeafIndex], suite: CipherSuite) -> None:
+    """Check that no fresh leaf's signature key is that of another leaf, nor a key of the other kind.
+
+    Raises InvalidLeafNode. RFC 9420 §7.3, §16.7.
+    """
+    holders: dict[bytes, LeafIndex] = {}
     # Leaves that were there before come first, so the fresh one is named.
     ordered = sorted(leaf_nodes(tree), key=lambda pair: pair[0] in fresh)
     for index, leaf in ordered:
-        other = signature_keys.setdefault(leaf.signature_key, index)
+        other = holders.setdefault(leaf.signature_key, index)
         message = f"leaf {index}: its signature key is that of leaf {other}"
         require(other == index, InvalidLeafNode, "R-7.3-13", message, code=Code.DUPLICATE_KEY, leaf=index)
-        other = encryption_keys.setdefault(suite.canonical_public_key(leaf.encryption_key), index)
-        message = f"leaf {index}: its encryption key is that of leaf {other}"
-        require(other == index, InvalidLeafNode, "R-7.3-14", message, code=Code.DUPLICATE_KEY, leaf=index)
+    for index, leaf in ordered:
+        if index in fresh:
+            crossed = leaf.encryption_key in holders or _is_encryption_key(tree, leaf.signature_key, suite)
+            message = f"leaf {index}: a key signs and encrypts at once"
+            require(not crossed, InvalidLeafNode, "R-16.7-01", message, code=Code.DUPLICATE_KEY, leaf=index)
+
+
+def _is_encryption_key(tree: RatchetTree, key: bytes, suite: CipherSuite) -> bool:
+    try:
+        return tree.has_encryption_key(key, suite)
+    except InvalidKey:
+        return False
 
 
 def verify_credential_support(tree: RatchetTree, fresh: frozenset[LeafIndex]) -> None:
@@ -65,10 +102,11 @@ def verify_credential_support(tree: RatchetTree, fresh: frozenset[LeafIndex]) ->
             continue
         kind = credential_type(leaf.credential)
         message = f"leaf {index}: some member does not support credential type {kind}"
-        require(kind in (common or ()), InvalidLeafNode, "R-7.3-06", message, code=Code.UNSUPPORTED_CAPABILITY)
+        unsupported = Code.UNSUPPORTED_CAPABILITY
+        require(kind in (common or ()), InvalidLeafNode, "R-7.3-06", message, code=unsupported, leaf=index)
         missing = in_use.difference(leaf.capabilities.credentials)
         message = f"leaf {index}: it does not support the credential types {sorted(missing)} of other members"
-        require(not missing, InvalidLeafNode, "R-7.3-07", message, code=Code.UNSUPPORTED_CAPABILITY)
+        require(not missing, InvalidLeafNode, "R-7.3-07", message, code=unsupported, leaf=index)
 
 
 def verify_all_demands(tree: RatchetTree, demands: Demands) -> None:

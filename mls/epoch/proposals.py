@@ -8,10 +8,10 @@ from typing import assert_never
 
 from mls.crypto import CipherSuite
 from mls.epoch.environment import Environment
-from mls.epoch.extensions import GROUP_CONTEXT, external_senders, required_capabilities, verify_extensions
+from mls.epoch.extensions import GROUP_CONTEXT, external_senders, verify_extensions
 from mls.epoch.leaves import Demands, verify_key_package, verify_leaf_node
 from mls.epoch.members import leaf_nodes, verify_all_demands, verify_members
-from mls.epoch.state import GroupState
+from mls.epoch.state import GroupState, leaf_node_at
 from mls.errors import (
     Code,
     InvalidLeafNode,
@@ -24,6 +24,7 @@ from mls.errors import (
 from mls.identity import Place
 from mls.messages import (
     Add,
+    Credential,
     Extension,
     ExternalInit,
     GroupContextExtensions,
@@ -118,7 +119,7 @@ def _verify_proposal(
             leaf = key_package.leaf_node
             env.accept(leaf.credential, leaf.signature_key, Place.ADD)
         case Update(leaf_node=leaf):
-            _verify_update(group, leaf, queued.sender, env, demands)
+            _verify_update(group, leaf, queued.sender, env, demands, strict=strict)
         case Remove(removed=removed):
             known = group.leaf_node(removed) is not None
             require(known, InvalidProposal, "R-12.1.3-02", f"leaf {removed} is to be removed, but it is blank")
@@ -137,17 +138,30 @@ def _verify_proposal(
             assert_never(queued.proposal)
 
 
-def _verify_update(group: GroupState, leaf: LeafNode, sender: Sender, env: Environment, demands: Demands) -> None:
+def _verify_update(
+    group: GroupState, leaf: LeafNode, sender: Sender, env: Environment, demands: Demands, *, strict: bool
+) -> None:
     if not isinstance(sender, MemberSender):
         raise InvalidProposal("an Update of a sender who is no member", rule="R-12.1.2-03")
     require(isinstance(leaf.source, UpdateSource), InvalidLeafNode, "R-7.3-11", "an Update's leaf has another source")
-    verify_replacement(group, leaf, sender.leaf_index, env, demands, Place.UPDATE)
+    verify_replacement(group, leaf, sender.leaf_index, env, demands, Place.UPDATE, strict=strict)
 
 
 def verify_replacement(
-    group: GroupState, leaf: LeafNode, index: LeafIndex, env: Environment, demands: Demands, place: Place
+    group: GroupState,
+    leaf: LeafNode,
+    index: LeafIndex,
+    env: Environment,
+    demands: Demands,
+    place: Place,
+    *,
+    strict: bool = False,
 ) -> None:
-    """Check a leaf that replaces the one at `index`. RFC 9420 §7.3, §7.5, §5.3.1."""
+    """Check a leaf that replaces the one at `index`; `strict` for one that is about to be sent.
+
+    Raises InvalidProposal, InvalidLeafNode, InvalidSignature, InvalidKey, MalformedMessage or Refused.
+    RFC 9420 §7.3, §7.5, §5.3.1.
+    """
     old = group.leaf_node(index)
     if old is None:
         raise InvalidProposal(f"leaf {index} is to be replaced, but it is blank", rule="R-12.1.2-03")
@@ -155,7 +169,7 @@ def verify_replacement(
     fresh = suite.canonical_public_key(leaf.encryption_key) != suite.canonical_public_key(old.encryption_key)
     rule = "R-7.3-12" if place is Place.UPDATE else "R-12.4.2-10"
     require(fresh, InvalidLeafNode, rule, f"leaf {index}: its encryption key is not replaced", leaf=index)
-    verify_leaf_node(leaf, LeafPosition(group.context.group_id, index), demands, env)
+    verify_leaf_node(leaf, LeafPosition(group.context.group_id, index), demands, env, strict=strict)
     if (leaf.credential, leaf.signature_key) != (old.credential, old.signature_key):
         env.accept(leaf.credential, leaf.signature_key, place, replaces=old.credential)
 
@@ -175,13 +189,21 @@ def verify_psk_id(psk: PreSharedKeyID, suite: CipherSuite) -> None:
 def verify_group_context_extensions(group: GroupState, extensions: tuple[Extension, ...], env: Environment) -> None:
     """Check a new list of group context extensions by itself. RFC 9420 §12.1.7, §12.1.8.1."""
     verify_extensions(extensions, GROUP_CONTEXT, InvalidProposal)
-    required_capabilities(extensions)
-    senders = external_senders(extensions)
-    known = external_senders(group.extensions)
-    before = () if known is None else known.external_senders
+    verify_external_senders(extensions, group.extensions, group.suite, env)
+
+
+def verify_external_senders(
+    extensions: Iterable[Extension], before: Iterable[Extension], suite: CipherSuite, env: Environment
+) -> None:
+    """Check the external senders of a group, and put those that are new to the policy. Raises InvalidKey or Refused.
+
+    RFC 9420 §5.3.1, §12.1.8.1.
+    """
+    senders, known = external_senders(extensions), external_senders(before)
+    old = () if known is None else known.external_senders
     for sender in () if senders is None else senders.external_senders:
-        group.suite.verify_signature_key(sender.signature_key)
-        if sender not in before:
+        suite.verify_signature_key(sender.signature_key)
+        if sender not in old:
             env.accept(sender.credential, sender.signature_key, Place.EXTERNAL_SENDER)
 
 
@@ -251,6 +273,37 @@ def verify_external_list(proposals: Sequence[QueuedProposal]) -> None:
     _verify_psks_once(proposals)
 
 
+def verify_joiner(
+    group: GroupState, leaf: LeafNode, index: LeafIndex, applied: Applied, env: Environment, *, strict: bool = False
+) -> None:
+    """Check the leaf that an external commit brings, and the former leaf that it may replace.
+
+    Raises InvalidProposalList and what `verify_replacement` does. RFC 9420 §12.2, §12.4.3.2.
+    """
+    verify_leaf_node(leaf, LeafPosition(group.context.group_id, index), applied.demands, env, strict=strict)
+    replaced = None
+    for removed in applied.removed:
+        replaced = _verify_resync(group, leaf, removed, env)
+    identity = env.policy.identity(leaf.credential)
+    for other, present in leaf_nodes(applied.tree):
+        if env.policy.identity(present.credential) == identity:
+            _verify_other_client(applied.tree, leaf, other, "R-12.4.3.2-10", env)
+    env.accept(leaf.credential, leaf.signature_key, Place.EXTERNAL_JOIN, replaces=replaced)
+
+
+def _verify_resync(group: GroupState, leaf: LeafNode, removed: LeafIndex, env: Environment) -> Credential:
+    old = group.leaf_node(removed)
+    if old is None:
+        raise InvalidProposal(f"leaf {removed} is to be removed, but it is blank", rule="R-12.1.3-02")
+    same = env.policy.identity(old.credential) == env.policy.identity(leaf.credential)
+    message = f"an external commit removes leaf {removed}, which is not the joiner's own"
+    require(same, InvalidProposalList, "R-12.2-18", message, code=Code.CREDENTIAL_CHANGED, leaf=removed)
+    canonical = group.suite.canonical_public_key
+    fresh = canonical(leaf.encryption_key) != canonical(old.encryption_key)
+    require(fresh, InvalidLeafNode, "R-12.2-19", "the joiner keeps its former encryption key", leaf=removed)
+    return old.credential
+
+
 def _listed(condition: bool, rule: str, message: str, index: int | None, code: Code | None = None) -> None:
     place = "" if index is None else f"proposal {index}: "
     require(condition, InvalidProposalList, rule, place + message, code=code, index=index)
@@ -264,7 +317,8 @@ def apply_proposals(
 ) -> Applied:
     """Check every proposal under the extensions that will be in force, and apply the list to a copy of the tree.
 
-    The order is that of RFC 9420 §12.3, whatever the order of the list. Raises a subclass of InvalidMessage, or Refused.
+    The order is that of RFC 9420 §12.3, whatever the order of the list. Raises a subclass of InvalidMessage, or
+    Refused.
     """
     extensions = _extensions_after(group, proposals)
     demands = Demands.of(group.context, group.suite, extensions)
@@ -278,13 +332,7 @@ def apply_proposals(
     removed = tuple(each.proposal.removed for each in proposals if isinstance(each.proposal, Remove))
     packages = tuple(each.proposal.key_package for each in proposals if isinstance(each.proposal, Add))
     tree, added = _edited_tree(group.tree, updated, removed, packages)
-    require(
-        tree.n_leaves <= env.settings.max_leaves,
-        InvalidTree,
-        "S-max_leaves",
-        f"the tree would be {tree.n_leaves} leaves wide, more than max_leaves",
-        code=Code.LIMIT_EXCEEDED,
-    )
+    verify_width(tree, env)
     applied = Applied(
         tree=tree,
         extensions=extensions,
@@ -298,6 +346,13 @@ def apply_proposals(
     )
     _verify_applied(group, applied, env)
     return applied
+
+
+def verify_width(tree: RatchetTree, env: Environment) -> None:
+    """Check that a tree is not too wide for us. Raises InvalidTree."""
+    message = f"a tree of {tree.n_leaves} leaves, more than max_leaves"
+    fits = tree.n_leaves <= env.settings.max_leaves
+    require(fits, InvalidTree, "S-max_leaves", message, code=Code.LIMIT_EXCEEDED)
 
 
 def _extensions_after(group: GroupState, proposals: Iterable[QueuedProposal]) -> tuple[Extension, ...]:
@@ -334,18 +389,22 @@ def _verify_clients(applied: Applied, env: Environment) -> None:
     """§12.2: a client is in a group once, by the application's notion of a client."""
     if not applied.added:
         return
-    present: dict[bytes, list[tuple[LeafIndex, LeafNode]]] = {}
+    present: dict[bytes, list[LeafIndex]] = {}
     for index, leaf in leaf_nodes(applied.tree):
-        present.setdefault(env.policy.identity(leaf.credential), []).append((index, leaf))
+        present.setdefault(env.policy.identity(leaf.credential), []).append(index)
     for index, key_package in applied.added:
-        leaf = key_package.leaf_node
-        subject = env.subject(leaf.credential, leaf.signature_key)
-        for other, other_leaf in present[env.policy.identity(leaf.credential)]:
-            same = other != index and env.policy.same_client(
-                subject, env.subject(other_leaf.credential, other_leaf.signature_key)
-            )
-            rule = "R-12.2-07" if other in applied.new_leaves else "R-12.2-08"
-            require(not same, InvalidProposalList, rule, f"the client of leaf {other} is added again", leaf=other)
+        for other in present[env.policy.identity(key_package.leaf_node.credential)]:
+            if other != index:
+                rule = "R-12.2-07" if other in applied.new_leaves else "R-12.2-08"
+                _verify_other_client(applied.tree, key_package.leaf_node, other, rule, env)
+
+
+def _verify_other_client(tree: RatchetTree, leaf: LeafNode, other: LeafIndex, rule: str, env: Environment) -> None:
+    present = leaf_node_at(tree, other)
+    if present is not None:
+        one = env.subject(leaf.credential, leaf.signature_key)
+        same = env.policy.same_client(one, env.subject(present.credential, present.signature_key))
+        require(not same, InvalidProposalList, rule, f"the client of leaf {other} is added again", leaf=other)
 
 
 def _verify_init_keys(applied: Applied, suite: CipherSuite) -> None:

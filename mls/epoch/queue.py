@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mls.crypto import CipherSuite
 from mls.epoch.environment import Environment
-from mls.epoch.proposals import QueuedProposal, apply_proposals, verify_list
+from mls.epoch.proposals import QueuedProposal, apply_proposals, psks_of, verify_list
 from mls.epoch.state import GroupState
 from mls.errors import MLSError
 from mls.messages import AuthenticatedContent, MemberSender, ReInit, Remove, Update
@@ -50,7 +50,7 @@ def select_proposals(
     anything over a ReInit. RFC 9420 §12.2, §12.4.
     """
     candidates, left_out = _preferred(committer, wanted, pending)
-    if _refusal(group, committer, (*wanted, *candidates), env) is None:
+    if _refusal(group, committer, (*candidates, *wanted), env) is None:
         return Selection((*candidates, *wanted), tuple(left_out))
     taken: list[QueuedProposal] = []
     for queued in candidates:
@@ -110,7 +110,7 @@ def _refusal(
 ) -> MLSError | None:
     try:
         verify_list(proposals, committer)
-        apply_proposals(group, proposals, env, strict=True)
+        psks_of(apply_proposals(group, proposals, env, strict=True).psks, env)
     except MLSError as error:
         return error
     return None

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from mls.epoch.effect import effect_of
 from mls.epoch.environment import Environment
-from mls.epoch.leaves import verify_leaf_node
 from mls.epoch.members import verify_members
 from mls.epoch.proposals import (
     Applied,
@@ -16,8 +15,10 @@ from mls.epoch.proposals import (
     is_path_required,
     psks_of,
     verify_external_list,
+    verify_joiner,
     verify_list,
     verify_replacement,
+    verify_width,
 )
 from mls.epoch.state import EpochState, GroupState, OwnLeaf
 from mls.epoch.transition import (
@@ -34,7 +35,6 @@ from mls.errors import (
     InvalidKey,
     InvalidLeafNode,
     InvalidProposal,
-    InvalidProposalList,
     Refused,
     UnavailableSecret,
 )
@@ -46,10 +46,10 @@ from mls.messages import (
     ExternalInit,
     InlineProposal,
     LeafNode,
-    LeafPosition,
     MemberSender,
     NewMemberCommitSender,
     ProposalRef,
+    Remove,
 )
 from mls.rules import require
 from mls.schedule.key_schedule import InitSecret, external_init_secret, external_key_pair, zero_commit_secret
@@ -64,7 +64,10 @@ from treekem.wire import encode
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a member holds while an epoch lasts: proposals by reference, and private keys of its own Updates by public key."""
+    """What a member holds while an epoch lasts.
+
+    Proposals stand under their references, the private keys of its own Updates under the public ones.
+    """
 
     proposals: Mapping[bytes, QueuedProposal]
     own_updates: Mapping[bytes, HPKEPrivateKey]
@@ -94,18 +97,19 @@ def stage_commit(state: EpochState, content: AuthenticatedContent, known: Known,
     _verify_list(proposals, content, env)
     _verify_path_presence(commit, proposals)
     applied = apply_proposals(group, proposals, env)
-    psks = psks_of(applied.psks, env)
     merged = _merge_path(group, commit, applied, content, env)
     removed_me = state.own.index in applied.removed
     if removed_me:
         effect = effect_of(group, None, applied, proposals, merged.committer, env, external=external, removed_me=True)
         return Transition(effect, None, frozenset())
+    psks = psks_of(applied.psks, env)
     provisional = provisional_context(group, merged.tree, applied)
     own_keys, commit_secret = _open_path(state, merged, applied, known, encode(provisional))
     init_secret = state.secrets.init_secret
     if applied.external_init is not None:
         init_secret = _external_init_secret(state, applied.external_init)
     following = derive_next_epoch(group, merged.tree, provisional, content, init_secret, commit_secret, psks)
+    following.wipe_passing()
     verify_confirmation_tag(
         group.suite,
         following.secrets.confirmation_key,
@@ -145,16 +149,18 @@ def _verify_list(proposals: tuple[QueuedProposal, ...], content: AuthenticatedCo
         case MemberSender(leaf_index=committer):
             verify_list(proposals, committer)
         case NewMemberCommitSender():
-            require(
-                env.settings.external_commits,
-                Refused,
-                "S-external_commits",
-                "external commits are not accepted here",
-                code=Code.EXTERNAL_COMMIT_DISABLED,
-            )
             verify_external_list(proposals)
+            _verify_external_allowed(proposals, env)
         case _:
             raise InvalidCommit("only members and external joiners commit", rule="R-6.1-10")
+
+
+def _verify_external_allowed(proposals: tuple[QueuedProposal, ...], env: Environment) -> None:
+    allowed, code = env.settings.external_commits, Code.EXTERNAL_COMMIT_DISABLED
+    require(allowed, Refused, "S-external_commits", "external commits are not accepted here", code=code)
+    replaces = any(isinstance(each.proposal, Remove) for each in proposals)
+    message = "an external commit may not replace a leaf here"
+    require(env.settings.resync or not replaces, Refused, "S-resync", message, code=Code.RESYNC_DISABLED)
 
 
 def _verify_path_presence(commit: Commit, proposals: tuple[QueuedProposal, ...]) -> None:
@@ -175,10 +181,11 @@ def _merge_path(
         verify_replacement(group, path.leaf_node, committer, env, applied.demands, Place.COMMIT)
     else:
         tree, committer = applied.tree.with_room()
+        verify_width(tree, env)
         if path is None:
             raise InvalidCommit("an external commit without a path", rule="R-12.4.3.2-03", code=Code.PATH_REQUIRED)
         _verify_path_leaf_source(path.leaf_node)
-        _verify_joiner(group, path.leaf_node, committer, applied, env)
+        verify_joiner(group, path.leaf_node, committer, applied, env)
     tree = apply_path(tree, committer, path, group.suite, applied.new_leaves)
     verify_members(tree, applied.changed | {committer}, group.suite)
     return _Merged(tree, committer, path)
@@ -187,36 +194,6 @@ def _merge_path(
 def _verify_path_leaf_source(leaf: LeafNode) -> None:
     is_committed = isinstance(leaf.source, CommitSource)
     require(is_committed, InvalidLeafNode, "R-12.4.2-09", "a path's leaf has another source than commit")
-
-
-def _verify_joiner(group: GroupState, leaf: LeafNode, index: LeafIndex, applied: Applied, env: Environment) -> None:
-    """§12.2, §12.4.3.2: the leaf that an external commit brings, and the former leaf that it may replace."""
-    verify_leaf_node(leaf, LeafPosition(group.context.group_id, index), applied.demands, env)
-    replaced = None
-    for removed in applied.removed:
-        _verify_resync(group, leaf, removed, env)
-        old = group.leaf_node(removed)
-        replaced = None if old is None else old.credential
-    env.accept(leaf.credential, leaf.signature_key, Place.EXTERNAL_JOIN, replaces=replaced)
-
-
-def _verify_resync(group: GroupState, leaf: LeafNode, removed: LeafIndex, env: Environment) -> None:
-    require(
-        env.settings.resync,
-        Refused,
-        "S-resync",
-        "an external commit may not replace a leaf here",
-        code=Code.RESYNC_DISABLED,
-    )
-    old = group.leaf_node(removed)
-    if old is None:
-        return
-    same = env.policy.identity(old.credential) == env.policy.identity(leaf.credential)
-    message = f"an external commit removes leaf {removed}, which is not the joiner's own"
-    require(same, InvalidProposalList, "R-12.2-18", message, code=Code.CREDENTIAL_CHANGED, leaf=removed)
-    suite = group.suite
-    fresh = suite.canonical_public_key(leaf.encryption_key) != suite.canonical_public_key(old.encryption_key)
-    require(fresh, InvalidLeafNode, "R-12.2-19", "the joiner keeps its former encryption key", leaf=removed)
 
 
 def _open_path(
@@ -239,6 +216,7 @@ def _open_path(
         context,
         applied.new_leaves,
     )
+    opened.path_secret.wipe()
     kept = surviving_keys(applied.tree, merged.tree, keys)
     return {**kept, **opened.private_keys}, opened.commit_secret
 

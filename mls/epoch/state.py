@@ -1,7 +1,8 @@
 """The state of one epoch, as frozen values.
 
-`GroupState` is what anyone who sees the handshakes can know; `EpochState` adds the secrets that members share and the keys
-that are this member's alone. What is consumed, the ratchets of the secret tree, is kept apart. RFC 9420 §3.1, §8.1.
+`GroupState` is what anyone who sees the handshakes can know; `EpochState` adds the secrets that members share and the
+keys that are this member's alone. What is consumed, the ratchets of the secret tree, is kept apart. RFC 9420 §3.1,
+§8.1.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From one epoch's state to the next: what committing, receiving a commit and joining externally share.
 
-Three group contexts play a part in a commit, and are never mixed up: the old one is signed, the provisional one (new tree,
-old transcript) seals path secrets, the new one enters the key schedule. RFC 9420 §8, §12.4.1, §12.4.2.
+Three group contexts play a part in a commit, and are never mixed up: the old one is signed, the provisional one (new
+tree, old transcript) seals path secrets, the new one enters the key schedule. RFC 9420 §8, §12.4.1, §12.4.2.
 """
 
 from __future__ import annotations
@@ -54,6 +54,11 @@ class NextEpoch:
     joiner_secret: JoinerSecret
     psk_secret: PSKSecret
 
+    def wipe_passing(self) -> None:
+        """Forget what the epoch grew from, once new members have been told. RFC 9420 §9.2."""
+        self.joiner_secret.wipe()
+        self.psk_secret.wipe()
+
 
 def provisional_context(group: GroupState, tree: RatchetTree, applied: Applied) -> GroupContext:
     """Return the context that path secrets are sealed under: all new but the transcript. RFC 9420 §12.4.1."""
@@ -76,7 +81,7 @@ def derive_next_epoch(
     commit_secret: CommitSecret,
     psks: Sequence[tuple[PreSharedKeyID, PSK]],
 ) -> NextEpoch:
-    """Run transcript and key schedule for a signed commit. RFC 9420 §8, §8.2."""
+    """Run transcript and key schedule for a signed commit; the commit secret is used up. RFC 9420 §8, §8.2."""
     suite = group.suite
     confirmed = confirmed_transcript_hash(suite, group.interim_transcript_hash, content)
     context = replace(provisional, confirmed_transcript_hash=confirmed)
@@ -86,6 +91,7 @@ def derive_next_epoch(
     secrets = derive_epoch_secrets(suite, joiner_secret, injected, encoded)
     tag = confirmation_tag(suite, secrets.confirmation_key, confirmed)
     interim = interim_transcript_hash(suite, confirmed, tag)
+    commit_secret.wipe()
     return NextEpoch(GroupState(suite, context, tree, interim, tag), secrets, joiner_secret, injected)
 
 

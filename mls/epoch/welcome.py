@@ -123,7 +123,11 @@ def open_group_secrets(
         raise InvalidWelcome("no entry for this key package", rule="R-12.4.3.1-03", code=Code.NO_MATCHING_KEY_PACKAGE)
     sealed = entry.encrypted_group_secrets
     context = suite.seal_context(b"Welcome", welcome.encrypted_group_info)
-    secrets = decode(GroupSecrets, suite.open(init_key, context, sealed.kem_output, sealed.ciphertext))
+    try:
+        plaintext = suite.open(init_key, context, sealed.kem_output, sealed.ciphertext)
+    except InvalidCiphertext as error:
+        raise InvalidCiphertext("the GroupSecrets do not decrypt", rule="R-12.4.3.1-05") from error
+    secrets = decode(GroupSecrets, plaintext)
     fits = len(secrets.joiner_secret) == suite.hash_length
     require(fits, InvalidWelcome, "R-12.4.3.1-06", f"a joiner_secret of {len(secrets.joiner_secret)} bytes")
     path_secret = None if secrets.path_secret is None else PathSecret(secrets.path_secret.path_secret)

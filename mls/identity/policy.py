@@ -100,7 +100,9 @@ class TrustOnFirstUse:
         del now
         changed = subject.replaces is not None and identity_of(subject.replaces) != identity_of(subject.credential)
         if changed:
-            raise Refused(f"{place}: a leaf may not pass to another identity", code=Code.CREDENTIAL_CHANGED)
+            message = f"{place}: a leaf may not pass to another identity"
+            raise Refused(message, rule="R-5.3.1-08", code=Code.CREDENTIAL_CHANGED)
         unknown = bool(subject.known_keys) and subject.signature_key not in subject.known_keys
         if unknown and not self.new_devices:
-            raise Refused(f"{place}: an unknown key of a known identity", code=Code.CREDENTIAL_REFUSED)
+            message = f"{place}: an unknown key of a known identity"
+            raise Refused(message, rule="S-new_devices", code=Code.CREDENTIAL_REFUSED)
