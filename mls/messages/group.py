@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import field
+
 from mls.messages.psk import PreSharedKeyID
 from treekem.index import LeafIndex
 from treekem.leaf_node import Extension
@@ -37,14 +39,14 @@ class GroupInfo:
 class WirePathSecret:
     """The struct PathSecret of RFC 9420 §12.4.3; `treekem.PathSecret` is the secret it carries."""
 
-    path_secret: bytes
+    path_secret: bytes = field(repr=False)
 
 
 @struct
 class GroupSecrets:
     """What one new member is told in secret. RFC 9420 §12.4.3."""
 
-    joiner_secret: bytes
+    joiner_secret: bytes = field(repr=False)
     path_secret: WirePathSecret | None
     psks: tuple[PreSharedKeyID, ...]
 

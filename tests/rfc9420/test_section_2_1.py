@@ -293,6 +293,16 @@ def test_longer_headers_than_needed_are_refused(header: str) -> None:
     assert caught.value.rule == "R-2.1.2-03"
 
 
+@pytest.mark.rfc("R-2.1-07")
+@pytest.mark.parametrize("header", ["", "40", "7f", "80", "8000", "800000", "bf", "bfffff"])
+def test_a_header_that_is_cut_short_is_truncated_whatever_its_beginning_says(header: str) -> None:
+    data = bytes.fromhex(header)
+    assert (refusal(bytes, data).rule, refusal(bytes, data).code) == ("R-2.1-07", Code.TRUNCATED)
+    with pytest.raises(MalformedMessage) as caught:
+        decode_varint(b"x" + data, 1)
+    assert (caught.value.rule, caught.value.code, caught.value.offset) == ("R-2.1-07", Code.TRUNCATED, 1)
+
+
 @pytest.mark.rfc("R-2.1.2-04")
 @pytest.mark.parametrize("header", ["c0", "ff", "c000000000000001"])
 def test_headers_with_the_bits_11_are_refused(header: str) -> None:

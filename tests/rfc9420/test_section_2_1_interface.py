@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Annotated
 
 import pytest
 
-from mls.messages import (
-    FramedContentAuthData,
-)
+from mls.messages import FramedContentAuthData, GroupSecrets, WirePathSecret
 from tests.support.wire import CAPABILITIES, LEAF, Envelope, Numbers, Tail, misuse
 from treekem.errors import MalformedMessage, UsageError
 from treekem.leaf_node import (
@@ -19,6 +18,7 @@ from treekem.leaf_node import (
     UpdateSource,
 )
 from treekem.nodes import ParentNode
+from treekem.secrets import Secret
 from treekem.wire import (
     Encoded,
     Fixed,
@@ -28,8 +28,10 @@ from treekem.wire import (
     Width,
     decode,
     decode_prefix,
+    decode_varint,
     describe,
     encode,
+    encode_as,
     struct,
 )
 
@@ -38,6 +40,39 @@ from treekem.wire import (
 def test_what_is_not_bytes_is_not_encoded_as_bytes(value: object) -> None:
     for kind in (bytes, Annotated[bytes, Fixed(2)], Annotated[bytes, Encoded(Extension)]):
         assert "bytes" in str(misuse(kind, value))
+
+
+@pytest.mark.parametrize("octets", [bytearray(b"abcd"), memoryview(b"abcd"), memoryview(b"a-b-c-d")[::2]])
+def test_any_buffer_is_encoded(octets: object) -> None:
+    assert encode_as(bytes, octets) == b"\x04abcd"
+    assert encode_as(Annotated[bytes, Fixed(4)], octets) == b"abcd"
+
+
+def test_items_wider_than_a_byte_are_counted_as_bytes_or_refused() -> None:
+    wide = array("H", [1, 2])
+    assert encode_as(bytes, memoryview(wide)) == b"\x04" + wide.tobytes()
+    assert "bytes" in str(misuse(bytes, wide))
+    assert misuse(Annotated[bytes, Fixed(2)], memoryview(wide)).rule == "R-2.1-05"
+    assert "bytes" in str(misuse(Annotated[bytes, Fixed(2)], wide))
+
+
+@pytest.mark.parametrize("value", [b"abc", bytearray(b"abc"), "", {}, {1, 2}, {1: 2}])
+def test_only_a_sequence_of_elements_is_encoded_as_a_vector(value: object) -> None:
+    assert encode_as(tuple[UInt8, ...], [1, 2]) == b"\2\1\2"
+    for kind in (tuple[UInt8, ...], tuple[bytes, ...]):
+        assert "vector" in str(misuse(kind, value))
+
+
+def test_a_misplaced_value_is_refused_without_being_shown() -> None:
+    for misplaced in (b"hunter2", "hunter2", Secret(b"hunter2"), 10**5000):
+        for kind, value in (
+            (Numbers, Numbers(misplaced, 0, 0, 0)),  # type: ignore[arg-type]  # the wrong type is what is tested
+            (Envelope, Envelope(b"\0\1\0", misplaced)),  # type: ignore[arg-type]  # likewise
+        ):
+            error = misuse(kind, value)
+            assert error.rule in {"R-2.1-01", "R-2.1-10"}
+            assert "hunter2" not in str(error)
+            assert len(str(error)) < 100
 
 
 def test_a_struct_of_another_kind_is_not_encoded() -> None:
@@ -58,6 +93,8 @@ def test_any_buffer_is_decoded() -> None:
         decode(LeafNode, 7)  # type: ignore[call-overload]  # the wrong type is what is tested
     with pytest.raises(UsageError):
         decode_prefix(LeafNode, data, len(data) + 1)
+    with pytest.raises(UsageError):
+        decode_varint(data, -1)
 
 
 def test_a_prefix_is_refused_with_offsets_from_the_start_of_the_input() -> None:
@@ -75,6 +112,12 @@ def test_a_struct_that_depends_on_its_context_is_told() -> None:
     with pytest.raises(MalformedMessage) as caught:
         decode_prefix(FramedContentAuthData, with_tag[:2], given=True)
     assert caught.value.where == "FramedContentAuthData.confirmation_tag"
+
+
+def test_a_secret_that_travels_is_not_shown() -> None:
+    secrets = GroupSecrets(b"hunter2", WirePathSecret(b"hunter3"), ())
+    assert decode(GroupSecrets, encode(secrets)) == secrets
+    assert repr(secrets) == "GroupSecrets(path_secret=WirePathSecret(), psks=())"
 
 
 def test_structs_are_frozen_values() -> None:
@@ -99,11 +142,18 @@ def test_structs_are_frozen_values() -> None:
         Annotated[Extension, Given("kind", bool)],
         Annotated[bytes, When()],
         Annotated[bytes | None, When("kind")],
+        Annotated[bytes | None, When()],
+        Annotated[bytes | None, When("kind", bool)] | None,
+        Annotated[Tail, Given("kind", bool)],
+        Annotated[Tail, Given("kind", bool)] | None,
+        tuple[Annotated[Tail, Given("kind", bool)], ...],
     ],
 )
 def test_annotations_without_a_wire_format_are_refused(annotation: object) -> None:
     with pytest.raises(UsageError):
         decode(annotation, b"")
+    with pytest.raises(UsageError):
+        encode_as(annotation, None)
 
 
 def test_a_condition_names_an_earlier_field() -> None:
@@ -129,6 +179,13 @@ def test_a_description_shows_every_part() -> None:
     suites = root.children[3].children[1]
     assert [part.value for part in suites.children] == [1, 2, 0x0A0A]
     assert [part.name for part in suites.children] == ["[0]", "[1]", "[2]"]
+
+
+def test_a_description_takes_what_decode_takes() -> None:
+    assert describe(Extension, memoryview(b"\0\1\0")) == describe(Extension, b"\0\1\0")
+    for kind, data in ((Extension, 3), (Extension, "abc"), (FramedContentAuthData, b"\0")):
+        with pytest.raises(UsageError):
+            describe(kind, data)  # type: ignore[arg-type]  # the wrong type is what is tested
 
 
 def test_a_description_of_malformed_input_ends_where_reading_did() -> None:

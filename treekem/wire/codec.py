@@ -53,7 +53,7 @@ def decode(kind: object, data: Octets, *, limit: int | None = None) -> object:
 
     RFC 9420 §2.1.
     """
-    data = _bytes_of(data)
+    data = encoder.octets_of(data)
     if limit is not None:
         message = f"{len(data)} bytes where {limit} are allowed"
         require(len(data) <= limit, MalformedMessage, "R-2.1.2-07", message, code=Code.LIMIT_EXCEEDED)
@@ -81,7 +81,7 @@ def decode_prefix(kind: object, data: Octets, offset: int = 0, *, given: bool | 
 
     RFC 9420 §2.1.
     """
-    data = _bytes_of(data)
+    data = encoder.octets_of(data)
     if not 0 <= offset <= len(data):
         raise UsageError(f"offset {offset} lies outside of {len(data)} bytes")
     shape = shape_of(kind)
@@ -94,14 +94,6 @@ def decode_prefix(kind: object, data: Octets, offset: int = 0, *, given: bool | 
         return value, end
     FaultFinder(data, offset).read(shape, given=bool(given))
     raise _unexplained(shape)
-
-
-def _bytes_of(data: object) -> bytes:
-    if isinstance(data, bytes):
-        return data
-    if isinstance(data, bytearray | memoryview):
-        return bytes(data)
-    raise UsageError(f"a {type(data).__name__} is not bytes")
 
 
 def _context(shape: Shape, given: bool | None) -> tuple[bool, ...]:

@@ -90,7 +90,7 @@ class Declaration:
 
 
 @overload
-@dataclass_transform(frozen_default=True)
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
 def struct(cls: type[T], /) -> type[T]: ...
 @overload
 def struct(*, tag: int, tag_width: int = 2) -> Callable[[type[T]], type[T]]: ...
@@ -100,7 +100,8 @@ def struct(
     """Declare a wire struct: the class becomes a frozen, slotted dataclass.
 
     `tag` is the number that selects it in unions, `tag_width` that number's width in bytes. Annotations are read at
-    the first use, so they may name what is declared later in the module.
+    the first use, so they may name what is declared later in the module. A field that carries a secret says
+    `= field(repr=False)`.
 
     RFC 9420 §2.1.
     """

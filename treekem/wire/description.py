@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from treekem.errors import MalformedMessage, UsageError
+from treekem.wire.encoder import octets_of
 from treekem.wire.shapes import Shape, StructShape, name_of, shape_of
 from treekem.wire.traced_reader import TracedReader
 
@@ -33,14 +34,18 @@ class Description:
 
 
 def describe(kind: object, data: bytes | bytearray | memoryview) -> Description:
-    """Return what stands where in `data`, taken as one `kind`, a struct or any annotation.
+    """Return what stands where in `data`, taken as one `kind`, a struct or any annotation that stands by itself.
+
+    Raises UsageError for what no wire format has, or depends on its context; malformed input is part of the answer.
 
     RFC 9420 §2.1.
     """
-    describer = _Describer(bytes(data))
+    shape, describer = shape_of(kind), _Describer(octets_of(data))
+    if isinstance(shape, StructShape) and shape.has_context:
+        raise UsageError(f"{name_of(shape)} depends on its context, which nothing tells here")
     error = None
     try:
-        describer.read_all(shape_of(kind))
+        describer.read_all(shape)
     except MalformedMessage as refusal:
         error = refusal
     return Description(describer.root, error)

@@ -35,6 +35,15 @@ REFUSALS = (AttributeError, KeyError, OverflowError, TypeError, ValueError, pack
 """What an encoder raises on a value that its shape does not hold."""
 
 
+def octets_of(value: object) -> bytes:
+    """Return what a buffer holds, as bytes. Raises UsageError for anything else."""
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    raise UsageError(f"a {type(value).__name__} is not bytes")
+
+
 @cache
 def encoder_of(shape: Shape) -> Callable[..., bytes]:
     """Return the encoder of a shape."""
@@ -74,8 +83,10 @@ class _Writer:
             case EnumShape(kind, width):
                 return [f"{bind({member: member.to_bytes(width, 'big') for member in kind})}[{value}]"]
             case OpaqueShape():
+                self._take_octets(value)
                 return [self._header(f"len({value})"), value]
             case FixedShape(length):
+                self._take_octets(value)
                 self._refuse_if(f"len({value}) != {length}")
                 return [value]
             case VectorShape(element):
@@ -94,6 +105,7 @@ class _Writer:
             case GivenShape(inner, field, predicate):
                 return [f"{bind(encoder_of(inner))}({value}, bool({bind(predicate)}(value.{field})))"]
             case EncodedShape():
+                self._take_octets(value)
                 return [value]
             case StructShape():
                 return [f"{bind(encoder_of(shape))}({value})"]
@@ -106,12 +118,17 @@ class _Writer:
         short = self.source.bind([bytes((n,)) for n in range(64)])
         return f"({short}[{variable}] if {variable} < 64 else {self.source.bind(encode_varint)}({variable}))"
 
+    def _take_octets(self, value: str) -> None:
+        with self.source.block(f"if type({value}) is not bytes:"):
+            self.source.line(f"{value} = {self.source.bind(octets_of)}({value})")
+
     def _refuse_if(self, condition: str) -> None:
         with self.source.block(f"if {condition}:"):
             self.source.line("raise ValueError")
 
     def _vector_parts(self, element: Shape, value: str) -> list[str]:
         content = self.source.local()
+        self._refuse_if(f"not isinstance({value}, {self.source.bind((tuple, list))})")
         if isinstance(element, UIntShape):
             code = ARRAY_CODES[element.width]
             self.source.line(f'{content} = {self.source.bind(pack)}(f">{{len({value})}}{code}", *{value})')

@@ -118,9 +118,16 @@ Shape = (
 )
 
 
-@cache
 def shape_of(annotation: object) -> Shape:
-    """Return the shape that an annotation describes. Raises UsageError if it describes none."""
+    """Return the shape that an annotation describes by itself. Raises UsageError if it describes none."""
+    shape = _shape_of(annotation)
+    if isinstance(shape, WhenShape | GivenShape):
+        raise UsageError(f"{annotation!r} marks a field of a struct, and nothing else")
+    return shape
+
+
+@cache
+def _shape_of(annotation: object) -> Shape:
     if annotation is bytes:
         return OpaqueShape()
     if annotation is LeafIndex:
@@ -181,7 +188,10 @@ def least_size(shape: Shape) -> int:
 
 
 def _nested_shape(annotation: object) -> Shape:
-    shape = shape_of(annotation)
+    return _told(shape_of(annotation))
+
+
+def _told(shape: Shape) -> Shape:
     if isinstance(shape, StructShape) and shape.has_context:
         raise UsageError(f"{name_of(shape)} depends on its context, which Given tells")
     return shape
@@ -193,7 +203,7 @@ def _struct_shape(kind: object) -> StructShape:
     hints = get_type_hints(kind, include_extras=True)
     members: dict[str, Shape] = {}
     for field in fields(kind):
-        shape = _nested_shape(hints[field.name])
+        shape = _told(_shape_of(hints[field.name]))
         if isinstance(shape, WhenShape | GivenShape) and shape.field is not None and shape.field not in members:
             raise UsageError(f"{kind.__name__}.{field.name} depends on {shape.field}, which does not stand before it")
         members[field.name] = shape

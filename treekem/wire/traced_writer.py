@@ -23,6 +23,8 @@ from treekem.wire.shapes import (
 )
 from treekem.wire.varint import MAX_LENGTH, encode_varint
 
+_SHOWN_BITS = 128
+
 
 class TracedWriter:
     """Measures what a value's encoding would take, and names the first part that has none."""
@@ -44,10 +46,11 @@ class TracedWriter:
         match shape:
             case UIntShape(width):
                 fits = isinstance(value, int) and 0 <= value < 1 << 8 * width
-                self._require(fits, "R-2.1-01", f"{value!r} is no {name_of(shape)}")
+                self._require(fits, "R-2.1-01", f"{_shown(value)} is no {name_of(shape)}")
                 return width
             case EnumShape(kind, width):
-                self._require(value in list(kind), "R-2.1-10", f"{value!r} is no {name_of(shape)}")
+                named = isinstance(value, int) and value in list(kind)
+                self._require(named, "R-2.1-10", f"{_shown(value)} is no {name_of(shape)}")
                 return width
             case OpaqueShape():
                 return self._measure_vector(self._measure_bytes(value))
@@ -101,7 +104,7 @@ class TracedWriter:
     def _measure_bytes(self, value: object) -> int:
         if not isinstance(value, bytes | bytearray | memoryview):
             raise UsageError(f"a {type(value).__name__} is not bytes at {''.join(self._path)}")
-        return len(value)
+        return value.nbytes if isinstance(value, memoryview) else len(value)
 
     def _measure_vector(self, size: int) -> int:
         self._require(size <= MAX_LENGTH, "R-2.1.2-06", f"a vector of {size} bytes has no length header")
@@ -109,3 +112,10 @@ class TracedWriter:
 
     def _require(self, condition: bool, rule: str, message: str) -> None:
         require(condition, UsageError, rule, f"{message} at {''.join(self._path)}")
+
+
+def _shown(value: object) -> str:
+    """Return an integer of bearable size as it is; of anything else the type, for a misplaced value may be secret."""
+    if isinstance(value, int) and value.bit_length() <= _SHOWN_BITS:
+        return str(int(value))
+    return f"a {type(value).__name__}"

@@ -8,6 +8,7 @@ from treekem.rules import require
 MAX_LENGTH = (1 << 30) - 1
 """The longest vector that a header can announce, in bytes."""
 
+_SIZES = (1, 2, 4, 1)  # bytes of a header by its top bits; 11 is refused whatever follows
 _TWO_BYTES = 1 << 6
 _FOUR_BYTES = 1 << 14
 
@@ -28,14 +29,19 @@ def encode_varint(n: int) -> bytes:
 def decode_varint(data: bytes, offset: int = 0) -> tuple[int, int]:
     """Return the length that the header at `offset` announces, and the offset behind the header.
 
-    Raises MalformedMessage for a header that is cut short, longer than needed, or begins with the bits 11.
+    Raises MalformedMessage for a header that is cut short, longer than needed, or begins with the bits 11; UsageError
+    for a negative offset.
 
     RFC 9420 §2.1.2.
     """
+    if offset < 0:
+        raise UsageError(f"offset {offset} lies before the first byte")
     try:
         require(offset < len(data), MalformedMessage, "R-2.1-07", "no length header", code=Code.TRUNCATED)
+        size = _SIZES[data[offset] >> 6]
+        is_whole = offset + size <= len(data)
+        require(is_whole, MalformedMessage, "R-2.1-07", "a length header is cut short", code=Code.TRUNCATED)
         n, end = (data[offset], offset + 1) if data[offset] < _TWO_BYTES else decode_long_varint(data, offset)
-        require(end <= len(data), MalformedMessage, "R-2.1-07", "a length header is cut short", code=Code.TRUNCATED)
     except MalformedMessage as error:
         error.offset = offset
         raise
