@@ -1,7 +1,7 @@
 """Indices of the array-based tree, RFC 9420 Appendix C.
 
-Node `x` of a tree with `n_leaves` leaves (always a power of two, blank ones included) is a leaf when `x` is even; leaf `i`
-is node `2 * i`. Everything else follows from the bits of the index.
+Node `x` of a tree with `n_leaves` leaves (always a power of two, blank ones included) is a leaf when `x` is even; leaf
+`i` is node `2 * i`. Everything else follows from the bits of the index.
 """
 
 from __future__ import annotations
@@ -74,9 +74,16 @@ def sibling(x: NodeIndex, n_leaves: int) -> NodeIndex:
 
 
 def direct_path(x: NodeIndex, n_leaves: int) -> tuple[NodeIndex, ...]:
-    """Return parent, grandparent and so on up to the root; nothing for the root. RFC 9420 §4.1.2."""
+    """Return parent, grandparent and so on up to the root; nothing for the root.
+
+    Raises UsageError for a node outside of the tree, which no way up leads to the root.
+
+    RFC 9420 §4.1.2.
+    """
     path = []
     top = root(n_leaves)
+    if not 0 <= x <= 2 * top or n_leaves & top:
+        raise UsageError(f"a tree of {n_leaves} leaves has no node {x}")
     while x != top:
         x = parent(x, n_leaves)
         path.append(x)
@@ -96,7 +103,9 @@ def is_in_subtree(x: NodeIndex, head: NodeIndex) -> bool:
 
 
 def common_ancestor(x: NodeIndex, y: NodeIndex) -> NodeIndex:
-    """Return the lowest node whose subtree holds both."""
+    """Return the lowest node whose subtree holds both. Raises UsageError for what is no index."""
+    if x < 0 or y < 0:
+        raise UsageError(f"{min(x, y)} is no node index")
     height = max(level(x), level(y))
     while x >> (height + 1) != y >> (height + 1):
         height += 1

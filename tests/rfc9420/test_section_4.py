@@ -215,3 +215,15 @@ def test_what_has_no_answer_is_refused() -> None:
             above(NodeIndex(7), 8)
     with pytest.raises(UsageError, match="not a leaf"):
         leaf_of(NodeIndex(7))
+
+
+@pytest.mark.rfc("R-C-01")
+def test_a_node_outside_of_the_tree_has_no_path() -> None:
+    assert direct_path(NodeIndex(6), 4) == (5, 3)
+    for x, n_leaves in ((7, 4), (100, 4), (-2, 4), (2, 1), (0, 0), (0, 3), (0, -4)):
+        for find in (direct_path, copath):
+            with pytest.raises(UsageError, match="no node"):
+                find(NodeIndex(x), n_leaves)
+    for x, y in ((-2, 0), (0, -2), (-1, -1)):
+        with pytest.raises(UsageError, match="no node"):
+            common_ancestor(NodeIndex(x), NodeIndex(y))
