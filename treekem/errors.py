@@ -1,11 +1,11 @@
 """The error tree: everything that the engine raises on purpose.
 
-Bad input ends in exactly one of these, and any other exception that escapes on hostile input is a bug. The tree stands on
-the ground floor because the tree and the wire format refuse things too; applications import it from `mls.errors`.
+Bad input ends in exactly one of these, and any other exception that escapes on hostile input is a bug. The tree stands
+on the ground floor because the tree and the wire format refuse things too; applications import it from `mls.errors`.
 
 An error says what and where in its text, and carries for programs: `code`, one of a closed list; `rule`, the ID of the
-clause that refused; `authenticated`, whether the input was proven to come from a member before it was refused. Recovery may
-only be driven by authenticated facts: anyone on the wire can provoke the others.
+clause that refused; `authenticated`, whether the input was proven to come from a member before it was refused. Recovery
+may only be driven by authenticated facts: anyone on the wire can provoke the others.
 """
 
 from __future__ import annotations
@@ -94,9 +94,9 @@ class Code(StrEnum):
 class MLSError(Exception):
     """Everything that is raised on purpose.
 
-    Attributes: `code`, for programs; `rule`, the ID of the clause that refused, or an empty string; `authenticated`, true
-    when a member's key had vouched for the input before it was refused; `leaf` and `index`, the leaf or the position in a
-    list that is to blame, where one is.
+    Attributes: `code`, for programs; `rule`, the ID of the clause that refused, or an empty string; `authenticated`,
+    true when a member's key had vouched for the input before it was refused; `leaf` and `index`, the leaf or the
+    position in a list that is to blame, where one is.
     """
 
     default_code: ClassVar[Code] = Code.MALFORMED
@@ -124,7 +124,7 @@ class MLSError(Exception):
 
 
 class MalformedMessage(MLSError):
-    """Bytes that are not an MLS object: `where` names the field, `offset` the byte, counted from the start of the input."""
+    """Bytes that are not an MLS object: `where` names the field, `offset` the byte, from the start of the input."""
 
     def __init__(
         self,

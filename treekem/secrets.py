@@ -1,10 +1,11 @@
 """Key material as a type.
 
-A `Secret` never shows its bytes by accident: not in `repr`, not in a comparison, not in a pickle, not as a dictionary key.
-Every read is a visible `.expose()`. One subclass per stage of the key schedule makes passing the wrong one a type error.
+A `Secret` never shows its bytes by accident: not in `repr`, not in a comparison, not in a pickle, not as a dictionary
+key. Every read is a visible `.expose()`. One subclass per stage of the key schedule makes passing the wrong one a type
+error.
 
-CPython cannot promise to erase memory: copies made by `.expose()` live until they are collected. What is promised is that
-no object reachable from the engine, and no stored byte, derives a consumed key. RFC 9420 §9.2, §16.6.
+CPython cannot promise to erase memory: copies made by `.expose()` live until they are collected. What is promised is
+that no object reachable from the engine, and no stored byte, derives a consumed key. RFC 9420 §9.2, §16.6.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ class Secret:
     __slots__ = ("_buffer",)
 
     def __init__(self, material: bytes | bytearray) -> None:
+        if not isinstance(material, (bytes, bytearray)):  # A bytearray of an integer would be so many zeros.
+            raise UsageError(f"a {type(material).__name__} is no key material")
         self._buffer: bytearray | None = bytearray(material)
 
     def expose(self) -> bytes:
@@ -52,7 +55,8 @@ class Secret:
         return 0 if self._buffer is None else len(self._buffer)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}, wiped>" if self._buffer is None else f"<{type(self).__name__} of {len(self)} bytes>"
+        name = type(self).__name__
+        return f"<{name}, wiped>" if self._buffer is None else f"<{name} of {len(self)} bytes>"
 
     def __eq__(self, other: object) -> bool:
         raise TypeError("secrets are compared with ct_eq")
@@ -60,6 +64,9 @@ class Secret:
     __hash__ = None  # type: ignore[assignment]  # unhashable on purpose: a secret is no dictionary key
 
     def __reduce__(self) -> Never:
+        raise TypeError("secrets are not pickled")
+
+    def __getstate__(self) -> Never:
         raise TypeError("secrets are not pickled")
 
 
