@@ -16,7 +16,7 @@ from mls.crypto.kdf import HKDF_SHA256, HKDF_SHA384, HKDF_SHA512, KDF
 from mls.crypto.labels import kdf_label, labelled, ref_hash_input
 from mls.crypto.primitives import AEAD, AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305
 from mls.crypto.signatures import SignatureKeyPair, SignaturePrivateKey, SignatureScheme, VerificationKey
-from treekem.errors import Unsupported
+from treekem.errors import Code, Unsupported, UsageError
 from treekem.rules import require
 from treekem.secrets import Secret, ct_eq
 from treekem.suite import CommitSecret, Entropy, HPKEKeyPair, HPKEPrivateKey, NodeSecret, PathSecret, SealContext
@@ -125,10 +125,14 @@ class CipherSuite:
         return self.expand_with_label(secret, label, b"", self.hpke.kdf.hash_length, kind)
 
     def derive_tree_secret(self, secret: Secret, label: bytes, generation: int, length: int, kind: type[S]) -> S:
-        """Return DeriveTreeSecret(secret, label, generation, length); `generation` is a uint32.
+        """Return DeriveTreeSecret(secret, label, generation, length).
+
+        Raises UsageError for a generation that is no uint32, and like `expand_with_label`.
 
         RFC 9420 §9.1.
         """
+        fits = 0 <= generation < 1 << 32
+        require(fits, UsageError, "R-9.1-05", "a generation is a uint32", code=Code.MUST_REKEY)
         return self.expand_with_label(secret, label, generation.to_bytes(4, "big"), length, kind)
 
     # Signatures.

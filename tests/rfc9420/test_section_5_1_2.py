@@ -229,7 +229,21 @@ def test_an_exported_secret_is_shared(suite: CipherSuite, entropy: Deterministic
             suite.export_from(pair.private, malformed, label, length)
 
 
-# §8: the limits of an expansion.
+# §8, §9.1: the limits of an expansion.
+
+
+@each_suite
+@pytest.mark.rfc("R-9.1-05")
+def test_a_generation_is_a_uint32(suite: CipherSuite) -> None:
+    secret = Secret(bytes(suite.hash_length))
+    for generation in (0, 0xFFFFFFFF):
+        context = generation.to_bytes(4, "big")
+        derived = suite.derive_tree_secret(secret, b"key", generation, 16, Secret)
+        assert derived.expose() == suite.expand_with_label(secret, b"key", context, 16, Secret).expose()
+    for generation in (-1, 1 << 32):
+        with pytest.raises(UsageError) as refusal:
+            suite.derive_tree_secret(secret, b"key", generation, 16, Secret)
+        assert (refusal.value.rule, refusal.value.code) == ("R-9.1-05", Code.MUST_REKEY)
 
 
 @each_suite
