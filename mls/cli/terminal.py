@@ -1,0 +1,48 @@
+"""Printing on whatever terminal, pipe or file there is."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from rich.console import Console, RenderableType
+
+PASSED: Final = "✓"
+FAILED: Final = "✗"
+
+_PIPE_WIDTH: Final = 160
+_PLAIN: Final = str.maketrans(
+    {
+        PASSED: "y",
+        FAILED: "N",
+        "●": "*",
+        "○": "o",
+        "←": "<-",
+        "…": "...",
+        "┌": ",",
+        "└": "`",
+        "─": "-",
+        "│": "|",
+    }
+)
+
+
+def new_console() -> Console:
+    """Return the console of standard output: as wide as its terminal, or as COLUMNS says, or wide enough for a pipe.
+
+    rich looks after NO_COLOR, and leaves out colours where no terminal is.
+    """
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _PIPE_WIDTH
+    return console
+
+
+def show(console: Console, content: RenderableType) -> None:
+    """Print in glyphs that the encoding has."""
+    if not console.options.ascii_only:
+        console.print(content)
+        return
+    with console.capture() as capture:
+        console.print(content)
+    console.file.write(capture.get().translate(_PLAIN))
