@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mls import Add, ApplicationMessage, Client, Group, ReInit, Remove, StagedCommit, Update
+from mls import AcceptAnyone, Add, ApplicationMessage, Client, Group, ReInit, Remove, StagedCommit, Update
 from mls.crypto import SignatureKeyPair
 from mls.epoch.create_commit import LeafContent
 from mls.epoch.join import ExternalJoin, join_by_external_commit
@@ -18,7 +18,7 @@ from mls.errors import (
     WrongEpoch,
     WrongGroup,
 )
-from mls.messages import ApplicationData, GroupInfo, LeafNode, MLSMessage
+from mls.messages import ApplicationData, Credential, GroupInfo, LeafNode, MLSMessage
 from tests.adversarial.insider import PRIVATE, Insider, assert_refused
 from tests.support.world import World, join, records
 from treekem.index import LeafIndex
@@ -255,6 +255,14 @@ def test_a_client_joins_by_an_external_commit() -> None:
     assert bob.epoch == 1
 
 
+class AllAreOne(AcceptAnyone):
+    """A policy that cannot tell people apart."""
+
+    def identity(self, credential: Credential) -> bytes:
+        del credential
+        return b"anyone"
+
+
 def external_join(
     client: Client, group: Group, leaf: LeafNode, keys: SignatureKeyPair, replaces: LeafIndex | None = None
 ) -> ExternalJoin:
@@ -271,8 +279,11 @@ def test_a_member_that_lost_its_state_joins_again_in_its_own_place() -> None:
     alice, bob, carol = world.group(3)
     stranger = world.client("dora")._create_bundle(1000, last_resort=False, extensions=())
     package, keys = stranger.key_package, stranger.signature_keys
-    another = external_join(world.clients["dora"], alice, package.leaf_node, keys, replaces=LeafIndex(1))
-    message = encode(another.message)
+    with pytest.raises(InvalidProposalList) as caught:
+        external_join(world.clients["dora"], alice, package.leaf_node, keys, replaces=LeafIndex(1))
+    assert caught.value.rule == "R-12.2-18"
+    blind = world.open("dora", world.stores["dora"], AllAreOne())
+    message = encode(external_join(blind, alice, package.leaf_node, keys, replaces=LeafIndex(1)).message)
     assert_refused([alice, carol], message, InvalidProposalList, "R-12.2-18", Code.CREDENTIAL_CHANGED)
 
     client, own = world.clients["member-1"], bob._standing.state
