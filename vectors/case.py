@@ -1,4 +1,4 @@
-"""What both halves of every kind share: reading values out of JSON, and comparing them with what the engine computes."""
+"""What both halves of every kind share: reading values out of JSON, and comparing them with what was computed."""
 
 from __future__ import annotations
 

@@ -75,47 +75,63 @@ def _verify_encryption(suite: CipherSuite, stated: Case, entropy: Entropy) -> No
 def generate_crypto_basics(recipe: Recipe) -> Iterator[Case]:
     """Yield one case."""
     suite, entropy = recipe.suite, recipe.entropy
-    value, secret, context, content = (entropy(suite.hash_length) for _ in range(4))
-    length, generation = suite.aead_key_length, int.from_bytes(entropy(4), "big")
-    expanded = suite.expand_with_label(Secret(secret), b"ExpandWithLabel", context, length, Secret)
-    derived = suite.derive_secret(Secret(secret), b"DeriveSecret", Secret)
-    of_tree = suite.derive_tree_secret(Secret(secret), b"DeriveTreeSecret", generation, length, Secret)
-    signer, receiver = suite.generate_signature_key_pair(entropy), suite.generate_key_pair(entropy)
-    sealed = suite.encrypt_with_label(receiver.public, b"EncryptWithLabel", context, content, entropy)
+    value = entropy(suite.hash_length)
     yield {
         "cipher_suite": suite.id,
         "ref_hash": {"label": "RefHash", "value": value.hex(), "out": suite.ref_hash(b"RefHash", value).hex()},
+        **_derivations(suite, entropy),
+        "sign_with_label": _signature(suite, entropy),
+        "encrypt_with_label": _encryption(suite, entropy),
+    }
+
+
+def _derivations(suite: CipherSuite, entropy: Entropy) -> Case:
+    first, second, third, context = (entropy(suite.hash_length) for _ in range(4))
+    length, generation = suite.aead_key_length, int.from_bytes(entropy(4), "big")
+    expanded = suite.expand_with_label(Secret(first), b"ExpandWithLabel", context, length, Secret)
+    derived = suite.derive_secret(Secret(second), b"DeriveSecret", Secret)
+    of_tree = suite.derive_tree_secret(Secret(third), b"DeriveTreeSecret", generation, length, Secret)
+    return {
         "expand_with_label": {
-            "secret": secret.hex(),
+            "secret": first.hex(),
             "label": "ExpandWithLabel",
             "context": context.hex(),
             "length": length,
             "out": expanded.expose().hex(),
         },
-        "derive_secret": {"secret": secret.hex(), "label": "DeriveSecret", "out": derived.expose().hex()},
+        "derive_secret": {"secret": second.hex(), "label": "DeriveSecret", "out": derived.expose().hex()},
         "derive_tree_secret": {
-            "secret": secret.hex(),
+            "secret": third.hex(),
             "label": "DeriveTreeSecret",
             "generation": generation,
             "length": length,
             "out": of_tree.expose().hex(),
         },
-        "sign_with_label": {
-            "priv": signer.private.expose().hex(),
-            "pub": signer.public.hex(),
-            "content": content.hex(),
-            "label": "SignWithLabel",
-            "signature": suite.sign_with_label(signer.private, b"SignWithLabel", content).hex(),
-        },
-        "encrypt_with_label": {
-            "priv": receiver.private.expose().hex(),
-            "pub": receiver.public.hex(),
-            "label": "EncryptWithLabel",
-            "context": context.hex(),
-            "plaintext": content.hex(),
-            "kem_output": sealed[0].hex(),
-            "ciphertext": sealed[1].hex(),
-        },
+    }
+
+
+def _signature(suite: CipherSuite, entropy: Entropy) -> Case:
+    keys, content = suite.generate_signature_key_pair(entropy), entropy(50)
+    return {
+        "priv": keys.private.expose().hex(),
+        "pub": keys.public.hex(),
+        "content": content.hex(),
+        "label": "SignWithLabel",
+        "signature": suite.sign_with_label(keys.private, b"SignWithLabel", content).hex(),
+    }
+
+
+def _encryption(suite: CipherSuite, entropy: Entropy) -> Case:
+    keys, context, plaintext = suite.generate_key_pair(entropy), entropy(40), entropy(60)
+    sealed = suite.encrypt_with_label(keys.public, b"EncryptWithLabel", context, plaintext, entropy)
+    return {
+        "priv": keys.private.expose().hex(),
+        "pub": keys.public.hex(),
+        "label": "EncryptWithLabel",
+        "context": context.hex(),
+        "plaintext": plaintext.hex(),
+        "kem_output": sealed[0].hex(),
+        "ciphertext": sealed[1].hex(),
     }
 
 

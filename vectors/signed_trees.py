@@ -1,4 +1,4 @@
-"""Groups that are nothing but a ratchet tree, with every private key known: what the kinds of the tree are made from."""
+"""Groups that are nothing but a ratchet tree with every private key known: what the kinds of the tree are made of."""
 
 from __future__ import annotations
 

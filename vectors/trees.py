@@ -1,4 +1,4 @@
-"""Kinds tree-operations and tree-validation: proposals applied to a tree, and trees as a joiner judges them. RFC 9420 §7."""
+"""Kinds tree-operations and tree-validation: proposals applied to trees, and trees as a joiner judges them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _applied(tree: RatchetTree, proposal: Proposal, sender: LeafIndex) -> Ratche
 
 
 def generate_tree_operations(recipe: Recipe) -> Iterator[Case]:
-    """Yield adds that fill a gap, leave a leaf unmerged and double the tree; an update; removals that halve it and not."""
+    """Yield adds that fill a gap or double the tree, updates, and removals that halve the tree or do not."""
     suite, entropy = recipe.suite, recipe.entropy
     scenarios: tuple[Callable[[SignedTree], tuple[Proposal, int]], ...] = (_add, _update, _remove_last, _remove_first)
     for n_members in (3,) if recipe.small else (3, 5, 8):
