@@ -154,6 +154,8 @@ def test_a_refusal_says_where() -> None:
     error = refusal(LeafNode, encode(LEAF)[:83])
     assert (error.rule, error.where, error.offset) == ("R-2.1.2-05", "LeafNode.capabilities.cipher_suites", 77)
     assert refusal(Node, b"\x02" + bytes(2)).where == "ParentNode.unmerged_leaves"
+    behind_a_vector = refusal(Commit, b"\0")
+    assert (behind_a_vector.rule, behind_a_vector.where) == ("R-2.1-07", "Commit.path")
 
 
 @pytest.mark.rfc("R-2.1-08")

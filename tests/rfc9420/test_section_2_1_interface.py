@@ -36,6 +36,11 @@ from treekem.wire import (
 )
 
 
+@struct(tag=9, tag_width=1)
+class TaggedTail:
+    extra: Annotated[bytes | None, When()]
+
+
 @pytest.mark.parametrize("value", ["text", 7, None, [1, 2]])
 def test_what_is_not_bytes_is_not_encoded_as_bytes(value: object) -> None:
     for kind in (bytes, Annotated[bytes, Fixed(2)], Annotated[bytes, Encoded(Extension)]):
@@ -137,6 +142,8 @@ def test_structs_are_frozen_values() -> None:
         ParentNode | Extension,
         LeafNode | UpdateSource | BasicCredential,
         LeafNode | KeyPackageSource,
+        ParentNode | BasicCredential,
+        UpdateSource | TaggedTail,
         tuple[Tail, ...],
         Annotated[bytes, Width(1)],
         Annotated[Extension, Given("kind", bool)],
