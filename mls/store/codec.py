@@ -32,5 +32,7 @@ def unpack(key: str, record: bytes, build: Callable[..., T]) -> T:
         raise StorageError(f"record {key} is of version {version}", code=Code.SCHEMA_TOO_NEW)
     try:
         return build(*fields)
+    except StorageError:
+        raise
     except (MLSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise StorageError(f"record {key} does not make sense", code=Code.CORRUPT) from error
