@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from mls.crypto import CipherSuite, HPKEPrivateKey, SignaturePrivateKey, cipher_suite
+from mls.messages import GroupInfo, KeyPackage, MLSMessage, PrivateMessage, ProtocolVersion, PublicMessage, Welcome
 from treekem.secrets import Secret
 from treekem.suite import Entropy
+from treekem.wire import decode
+
+B = TypeVar("B", PublicMessage, PrivateMessage, Welcome, GroupInfo, KeyPackage)
 
 Case = dict[str, Any]
 """One object of a vector file, as JSON has it."""
@@ -72,6 +76,15 @@ def signature_private_key(suite: CipherSuite, case: Case, name: str) -> Signatur
 def _full_length(suite: CipherSuite, private_key: bytes) -> bytes:
     """Restore the leading zeros of a scalar: published vectors leave them out, though the format demands them."""
     return private_key.rjust(_SCALAR_LENGTHS.get(suite.id, 0), b"\0")
+
+
+def message_body(encoded: bytes, kind: type[B], name: str) -> B:
+    """Return what an MLSMessage of this version carries. Raises Mismatch for another kind, or MalformedMessage."""
+    message = decode(MLSMessage, encoded)
+    expect(ProtocolVersion.MLS10, message.version, f"the version of {name}")
+    if not isinstance(message.body, kind):
+        raise Mismatch(f"{name} is no {kind.__name__}, but a {type(message.body).__name__}")
+    return message.body
 
 
 def number(case: Case, name: str) -> int:

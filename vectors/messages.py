@@ -56,7 +56,7 @@ from treekem.index import LeafIndex
 from treekem.nodes import HPKECiphertext, ParentNode, UpdatePath, UpdatePathNode
 from treekem.suite import Entropy
 from treekem.wire import decode, encode
-from vectors.case import Case, Kind, Mismatch, Recipe, expect_octets, octets
+from vectors.case import B, Case, Kind, Mismatch, Recipe, expect_octets, message_body, octets
 
 _MESSAGES: Final[dict[str, type]] = {
     "mls_welcome": Welcome,
@@ -89,23 +89,17 @@ def verify_messages(case: Case, entropy: Entropy) -> None:
     for name, struct in _STRUCTS.items():
         expect_octets(encode(decode(struct, octets(case, name))), case, name)
     for name, body in _MESSAGES.items():
-        _expect_kind(_message(case, name).body, body, name)
+        _verify_message(case, name, body)
     for name, content in _PUBLIC_MESSAGES.items():
-        message = _message(case, name).body
-        if not isinstance(message, PublicMessage):
-            raise Mismatch(f"{name} is a {type(message).__name__}")
-        _expect_kind(message.content.content, content, name)
+        message = _verify_message(case, name, PublicMessage)
+        if not isinstance(message.content.content, content):
+            raise Mismatch(f"{name} holds a {type(message.content.content).__name__}")
 
 
-def _message(case: Case, name: str) -> MLSMessage:
-    message = decode(MLSMessage, octets(case, name))
-    expect_octets(encode(message), case, name)
-    return message
-
-
-def _expect_kind(value: object, kind: type, name: str) -> None:
-    if not isinstance(value, kind):
-        raise Mismatch(f"{name} holds a {type(value).__name__}")
+def _verify_message(case: Case, name: str, kind: type[B]) -> B:
+    body = message_body(octets(case, name), kind, name)
+    expect_octets(encode(MLSMessage(ProtocolVersion.MLS10, body)), case, name)
+    return body
 
 
 def generate_messages(recipe: Recipe) -> Iterator[Case]:

@@ -53,6 +53,7 @@ from vectors.case import (
     Recipe,
     expect,
     expect_octets,
+    message_body,
     number,
     octets,
     signature_private_key,
@@ -140,17 +141,17 @@ def verify_message_protection(case: Case, entropy: Entropy) -> None:
     for name, content in _contents(case).items():
         tag = None
         if name != "application":
-            public = setting.opened_public(_body(case, f"{name}_pub", PublicMessage))
+            public = setting.opened_public(message_body(octets(case, f"{name}_pub"), PublicMessage, f"{name}_pub"))
             _expect_content(public, content, f"{name}_pub")
             tag = public.auth.confirmation_tag
             again = setting.sealed_public(content, tag)
-            _expect_content(setting.opened_public(_sent(again, PublicMessage)), content, f"{name}_pub, made anew")
+            _expect_content(setting.opened_public(_sent(again)), content, f"{name}_pub, made anew")
         else:
             _expect_no_public(setting, content)
-        private = setting.opened_private(_body(case, f"{name}_priv", PrivateMessage))
+        private = setting.opened_private(message_body(octets(case, f"{name}_priv"), PrivateMessage, f"{name}_priv"))
         _expect_content(private, content, f"{name}_priv")
         sealed = setting.sealed_private(content, private.auth.confirmation_tag, entropy)
-        _expect_content(setting.opened_private(_sent(sealed, PrivateMessage)), content, f"{name}_priv, made anew")
+        _expect_content(setting.opened_private(_sent(sealed)), content, f"{name}_priv, made anew")
 
 
 def _contents(case: Case) -> dict[str, Content]:
@@ -163,20 +164,9 @@ def _contents(case: Case) -> dict[str, Content]:
     }
 
 
-def _body(case: Case, name: str, kind: type[M]) -> M:
-    return _of_kind(octets(case, name), kind, name)
-
-
-def _sent(message: PublicMessage | PrivateMessage, kind: type[M]) -> M:
+def _sent(message: M) -> M:
     """Return a message of our own as a receiver decodes it."""
-    return _of_kind(encode(MLSMessage(ProtocolVersion.MLS10, message)), kind, "a message made anew")
-
-
-def _of_kind(encoded: bytes, kind: type[M], name: str) -> M:
-    body = decode(MLSMessage, encoded).body
-    if not isinstance(body, kind):
-        raise Mismatch(f"{name} is no {kind.__name__}")
-    return body
+    return message_body(encode(MLSMessage(ProtocolVersion.MLS10, message)), type(message), "a message made anew")
 
 
 def _expect_content(opened: AuthenticatedContent, content: Content, what: str) -> None:

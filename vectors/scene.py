@@ -41,9 +41,9 @@ from mls.messages import (
 from mls.schedule.psk import PSK
 from mls.schedule.secret_tree import SecretTree
 from treekem.index import LeafIndex
-from treekem.wire import decode, encode
+from treekem.wire import encode
 from vectors.actors import Actor, create_actor
-from vectors.case import Case, Mismatch, Recipe
+from vectors.case import Case, Mismatch, Recipe, message_body
 
 PSK_ID: Final = b"a pre-shared key"
 _INJECTION: Final = PreSharedKey(PSK_ID)
@@ -259,10 +259,7 @@ class Scene:
         return replace(self.create_actor().environment, psk=lambda _: PSK(self._psk))
 
     def _group_info(self) -> GroupInfo:
-        body = decode(MLSMessage, self.rooms[0].group_info()).body
-        if not isinstance(body, GroupInfo):
-            raise Mismatch("a GroupInfo came out as something else")
-        return body
+        return message_body(self.rooms[0].group_info(), GroupInfo, "a GroupInfo")
 
     def _send_from_outside(self, proposal: Proposal, sender: Sender, key: SignaturePrivateKey) -> None:
         context, wire_format = self._group_info().group_context, WireFormat.PUBLIC_MESSAGE

@@ -17,12 +17,13 @@ def verify_tree_math(case: Case, entropy: Entropy) -> None:
     n_leaves = number(case, "n_leaves")
     if n_leaves.bit_count() != 1:
         raise Mismatch(f"n_leaves: {n_leaves} is no power of two")
-    expect(number(case, "n_nodes"), node_width(n_leaves), "n_nodes")
-    expect(number(case, "root"), root(n_leaves), "root")
+    expect(node_width(n_leaves), number(case, "n_nodes"), "n_nodes")
+    expect(root(n_leaves), number(case, "root"), "root")
+    # Lengths first, so that a number that a file merely claims does not make us count that far.
+    for name in ("left", "right", "parent", "sibling"):
+        expect(node_width(n_leaves), len(array(case, name)), f"the length of {name}")
     for name, computed in _relatives(n_leaves).items():
-        stated = array(case, name)
-        expect(len(stated), len(computed), f"the length of {name}")
-        for x, (ours, theirs) in enumerate(zip(computed, stated, strict=True)):
+        for x, (ours, theirs) in enumerate(zip(computed, array(case, name), strict=True)):
             expect(ours, theirs, f"{name}[{x}]")
 
 

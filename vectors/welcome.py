@@ -7,23 +7,22 @@ from collections.abc import Iterator
 from mls import Add
 from mls.epoch.leaves import verify_signature
 from mls.epoch.welcome import key_package_ref, open_group_info, open_group_secrets
-from mls.messages import KeyPackage, MLSMessage, Welcome, encode_unsigned
+from mls.messages import KeyPackage, Welcome, encode_unsigned
 from mls.schedule.key_schedule import derive_epoch_secrets
 from mls.schedule.psk import psk_secret
 from mls.schedule.transcript import verify_confirmation_tag
 from treekem.suite import Entropy
-from treekem.wire import decode, encode
+from treekem.wire import encode
 from vectors.actors import create_actor
-from vectors.case import Case, Kind, Mismatch, Recipe, expect, hpke_private_key, octets, suite_of
+from vectors.case import Case, Kind, Recipe, expect, hpke_private_key, message_body, octets, suite_of
 
 
 def verify_welcome(case: Case, entropy: Entropy) -> None:
     """Open the secrets and the GroupInfo; check its signature, and its confirmation tag by the key schedule."""
     del entropy
-    suite, package = suite_of(case), decode(MLSMessage, octets(case, "key_package")).body
-    welcome = decode(MLSMessage, octets(case, "welcome")).body
-    if not isinstance(package, KeyPackage) or not isinstance(welcome, Welcome):
-        raise Mismatch("key_package or welcome is another kind of message")
+    suite = suite_of(case)
+    package = message_body(octets(case, "key_package"), KeyPackage, "key_package")
+    welcome = message_body(octets(case, "welcome"), Welcome, "welcome")
     expect((package.cipher_suite, welcome.cipher_suite), (suite.id, suite.id), "the cipher suites of the messages")
     init_key = hpke_private_key(suite, case, "init_priv")
     expect(suite.hpke_public_key(init_key), package.init_key, "init_priv, as a public key")
