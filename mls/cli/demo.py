@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from rich.console import Console
 
+from mls.cli.delivery import DeliveryService
 from mls.cli.play import Play
 from mls.cli.report import Performance, as_mapping, print_comparison, print_story
 from mls.cli.story import ACTS, perform
@@ -19,14 +20,21 @@ MIN_MEMBERS: Final = 3
 MAX_MEMBERS: Final = 128
 
 
-def demonstrate(suites: Sequence[int], *, members: int, seed: int | None, as_json: bool) -> bool:
+def demonstrate(
+    suites: Sequence[int],
+    *,
+    members: int,
+    seed: int | None,
+    as_json: bool,
+    service: Callable[[], DeliveryService] = DeliveryService,
+) -> bool:
     """Play the story under each suite, print it, and return whether every check held."""
     console = new_console()
     if as_json:
-        performances = [performed(Play(suite, members, seed)) for suite in suites]
+        performances = [performed(Play(suite, members, seed, service())) for suite in suites]
         print(json.dumps(as_mapping(performances, members=members, seed=seed), indent=2))
         return all(performance.passed for performance in performances)
-    performances = [_watched(console, suite, members, seed) for suite in suites]
+    performances = [_watched(console, Play(suite, members, seed, service())) for suite in suites]
     if len(performances) == 1:
         print_story(console, performances[0], members=members)
     else:
@@ -53,16 +61,15 @@ def parse_suites(text: str) -> tuple[int, ...]:
     return (int(text, 0),)
 
 
-def _watched(console: Console, suite: int, members: int, seed: int | None) -> Performance:
+def _watched(console: Console, play: Play) -> Performance:
     """Play all acts, and say on a terminal which one is on."""
-    play = Play(suite, members, seed)
     steps = []
-    with console.status(f"suite {suite}: {ACTS[0][0]}") as status:
+    with console.status(f"suite {play.suite.id}: {ACTS[0][0]}") as status:
         for step in perform(play):
             steps.append(step)
             coming = ACTS[min(len(steps), len(ACTS) - 1)][0]
-            status.update(f"suite {suite}: {coming}")
-    return Performance(suite, tuple(steps), _tree_of(play))
+            status.update(f"suite {play.suite.id}: {coming}")
+    return Performance(play.suite.id, tuple(steps), _tree_of(play))
 
 
 def _tree_of(play: Play) -> RatchetTree:

@@ -47,6 +47,10 @@ class Check:
     passed: bool
 
 
+class LostMessageError(Exception):
+    """The delivery service did not deliver what the play cannot go on without."""
+
+
 @dataclass(slots=True)
 class Player:
     """A person with one client; `heard` collects what it has read."""
@@ -116,6 +120,13 @@ class Play:
         for player in self.members if players is None else players:
             for message in self.delivery.fetch(player.name):
                 self.read(player, message)
+
+    def fetch(self, player: Player, number: int) -> list[bytes]:
+        """Return that many messages, which wait for a client. Raises LostMessageError."""
+        messages = self.delivery.fetch(player.name)
+        if len(messages) != number:
+            raise LostMessageError(f"{len(messages)} messages wait for {player.name}, not {number}")
+        return messages
 
     def read(self, player: Player, message: bytes) -> None:
         """Let a client read one message, and do what an application would."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from mls.cli.play import Check, Play, Player, agreement
+from mls.cli.play import Check, LostMessageError, Play, Player, agreement
 from mls.errors import Code, MLSError
 from mls.intents import Add, PreSharedKey, Remove, Update
 from mls.messages import MLSMessage, PrivateMessage, ProtocolVersion
@@ -42,15 +42,15 @@ class Step:
 
 
 def perform(play: Play) -> Iterator[Step]:
-    """Play the acts one after another, and compare all members after each; an act that is refused ends the play."""
+    """Play the acts one after another, and compare all members after each; an act that cannot go on ends the play."""
     for title, act in ACTS:
         step = _played(play, title, act)
         yield step
-        if any(check.name.startswith(_REFUSED) for check in step.checks):
+        if any(check.name.startswith(_ENDED) for check in step.checks):
             return
 
 
-_REFUSED: Final = "unexpectedly refused: "
+_ENDED: Final = "cannot go on: "
 
 
 def _played(play: Play, title: str, act: Callable[[Play], str]) -> Step:
@@ -59,9 +59,9 @@ def _played(play: Play, title: str, act: Callable[[Play], str]) -> Step:
     start = time.perf_counter()
     try:
         what = act(play)
-    except MLSError as error:
-        what = "the engine refused something that it should not"
-        play.check(_REFUSED + str(error), condition=False)
+    except (MLSError, LostMessageError) as error:
+        what = "the play cannot go on"
+        play.check(_ENDED + str(error), condition=False)
     seconds = time.perf_counter() - start
     group = play.members[0].group
     try:
@@ -153,7 +153,7 @@ def disorder(play: Play) -> str:
         play.say(speaker, text)
     listeners = [player for player in play.members if player is not speaker]
     for player in listeners:
-        messages = play.delivery.fetch(player.name)
+        messages = play.fetch(player, len(texts))
         _try_damaged(play, player, messages[_ORDER[0]])
         for place in _ORDER:
             play.read(player, messages[place])
@@ -169,7 +169,7 @@ def restart(play: Play) -> str:
     speaker, player = play.member(1), play.member(2)
     for text in ("first", "second", "third"):
         play.say(speaker, text)
-    messages = play.delivery.fetch(player.name)
+    messages = play.fetch(player, 3)
     play.read(player, messages[0])
     play.read(player, messages[2])
     player.group.commit()
