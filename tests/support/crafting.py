@@ -28,7 +28,6 @@ from mls.messages import (
     KeyPackageSource,
     LeafNode,
     LeafPosition,
-    Lifetime,
     MemberSender,
     MLSMessage,
     Proposal,
@@ -248,11 +247,6 @@ def message_of(package: KeyPackage, version: int = ProtocolVersion.MLS10) -> byt
 def capabilities_of(client: Client, **changes: tuple[int, ...]) -> Capabilities:
     """Return what a client says it can do, with changes."""
     return replace(package_of(client.key_package()).leaf_node.capabilities, **changes)
-
-
-def lifetime_around(now: int, before: int = 0, after: int = 86_400) -> KeyPackageSource:
-    """Return the source of a key package leaf that is valid from `before` seconds ago for `after` from now."""
-    return KeyPackageSource(Lifetime(now - before, now + after))
 
 
 # Groups of clients that can do more than this engine.
