@@ -39,8 +39,9 @@ class Report:
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """The counts, in the order in which they began."""
-        return tuple(self._cells.values())
+        """The counts: kinds in the order in which they began, and their suites."""
+        kinds = list(dict.fromkeys(kind for kind, _ in self._cells))
+        return tuple(sorted(self._cells.values(), key=lambda cell: (kinds.index(cell.kind), cell.suite or 0)))
 
     @property
     def passed(self) -> int:
