@@ -11,7 +11,14 @@ import pytest
 from mls import Add, ApplicationMessage, Extension, Group, OwnMessage, ProposalReceived, Remove, StagedCommit
 from mls.crypto import SignatureKeyPair
 from mls.epoch.create_commit import CommitOrder, create_commit, own_leaf_content
-from mls.epoch.framing import framed_content_tbs, membership_tag, protect_private, protect_public
+from mls.epoch.framing import (
+    framed_content_tbs,
+    membership_tag,
+    open_sender_data,
+    protect_private,
+    protect_public,
+    verify_sender,
+)
 from mls.errors import (
     Code,
     InvalidCiphertext,
@@ -315,7 +322,7 @@ def test_a_confirmation_tag_stands_in_commits_and_nowhere_else() -> None:
 
 @pytest.mark.rfc("R-6.1-07")
 def test_a_member_that_sends_has_a_leaf() -> None:
-    world, alice, bob, carol = public_world()
+    world, alice, _, carol = public_world()
     world.commit(alice, [Remove(1)], carol)
     insider = Insider(world, alice)
     proposal = ProposalContent(RemoveProposal(LeafIndex(2)))
@@ -328,7 +335,6 @@ def test_a_member_that_sends_has_a_leaf() -> None:
     another = Insider(world, alice).say(proposal, sender=MemberSender(LeafIndex(2)))
     assert_refused(observer, another, InvalidSignature, "R-6.1-13", Code.BAD_SIGNATURE)
     assert isinstance(observer.receive(Insider(world, alice).say(proposal)), ProposalReceived)
-    del bob
 
 
 @pytest.mark.rfc("R-6.1-08")
@@ -354,7 +360,6 @@ def test_a_commit_that_rotates_the_signature_key_is_signed_by_the_old_one(privat
     world.deliver(encode(created.message), bob, carol)
     world.agree(bob, carol)
     assert bob.members[0].signature_key == pair.public
-    del alice
 
 
 def external(world: World) -> tuple[SignatureKeyPair, Extension]:
@@ -533,7 +538,7 @@ def test_a_membership_tag_is_compared_in_full() -> None:
 
 @pytest.mark.rfc("R-6.2-02", "R-6.2-03")
 def test_a_membership_tag_covers_content_and_authentication() -> None:
-    world, alice, bob, _ = public_world()
+    _, alice, bob, _ = public_world()
     genuine = alice.commit().message
     body = public_message(genuine)
     for changed in (
@@ -543,7 +548,6 @@ def test_a_membership_tag_covers_content_and_authentication() -> None:
     ):
         assert_refused(bob, wrapped(changed), InvalidTag, "R-6.2-03", Code.BAD_MEMBERSHIP_TAG)
     assert isinstance(bob.receive(genuine), StagedCommit)
-    del world
 
 
 @pytest.mark.rfc("R-6.2-05")
@@ -576,6 +580,24 @@ def test_only_a_member_sends_a_private_message(sender: Sender) -> None:
     assert caught.value.rule == "R-6.3.2-02"
     # Encrypted nevertheless, it is taken for a member's, and no member has signed that.
     assert_refused(bob, insider.private(signed), InvalidSignature, "R-6.1-13", Code.BAD_SIGNATURE)
+
+
+@pytest.mark.rfc("R-12.1.8-03", "R-6-09")
+def test_what_a_sender_outside_may_say_is_public() -> None:
+    world, alice, _, _ = public_world()
+    insider = Insider(world, alice)
+    package = decode(MLSMessage, world.client("dora").key_package()).body
+    assert isinstance(package, KeyPackage)
+    for sender, content in (
+        (ExternalSenderIndex(0), ProposalContent(RemoveProposal(LeafIndex(1)))),
+        (NewMemberProposalSender(), ProposalContent(AddProposal(package))),
+        (NewMemberCommitSender(), public_message(alice.commit().message).content.content),
+    ):
+        framed = insider.framed(content, sender=sender)
+        verify_sender(framed, PUBLIC)
+        with pytest.raises(InvalidFraming) as caught:
+            verify_sender(framed, PRIVATE)
+        assert caught.value.rule == "R-12.1.8-03"
 
 
 @pytest.mark.rfc("R-6.3-03", "R-6.3.1-06", "R-6.3.2-05", "R-16.4.1-01")
@@ -643,8 +665,6 @@ def test_generations_rise_and_guards_are_fresh() -> None:
 
 
 def open_told(reader: Insider, message: bytes) -> tuple[int, bytes]:
-    from mls.epoch.framing import open_sender_data  # noqa: PLC0415  (this test alone looks that deep)
-
     told = open_sender_data(reader.suite, private_message(message), reader.state.secrets.sender_data)
     return told.generation, told.reuse_guard
 
@@ -733,7 +753,7 @@ def test_a_short_ciphertext_is_its_own_sample(length: int) -> None:
 @pytest.mark.parametrize("kind", [ApplicationData(b"hello"), ProposalContent(RemoveProposal(LeafIndex(3)))])
 def test_sender_data_names_a_leaf_that_is_not_blank(kind: ApplicationData | ProposalContent) -> None:
     world = World()
-    alice, bob, carol, dora, erin = world.group(5)
+    alice, bob, _, dora, erin = world.group(5)
     world.commit(alice, [Remove(2)], bob, dora, erin)
     insider = Insider(world, alice)
     signed = insider.signed(insider.framed(kind), PRIVATE)
@@ -742,7 +762,6 @@ def test_sender_data_names_a_leaf_that_is_not_blank(kind: ApplicationData | Prop
         error = assert_refused([bob, dora], message, InvalidFraming, "R-6.3.2-06", Code.UNVERIFIED)
         assert not error.authenticated
     assert not isinstance(bob.receive(insider.private(signed)), OwnMessage)
-    del carol
 
 
 @pytest.mark.rfc("R-6.3.2-07", "R-15.3-03", "R-15.3-04", "R-9.2-08")
