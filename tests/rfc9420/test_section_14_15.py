@@ -15,7 +15,7 @@ from mls.messages import ApplicationData, ContentType
 from mls.settings import no_padding, pad_to_power_of_two
 from tests.adversarial.insider import PRIVATE, Envelope, Insider, assert_refused, private_message
 from tests.support.live import reachable
-from tests.support.world import World, records
+from tests.support.world import World, copy_of, records
 from treekem.index import LeafIndex
 from treekem.secrets import Secret
 
@@ -160,11 +160,16 @@ def test_a_message_larger_than_the_limit_is_neither_sent_nor_read() -> None:
 
     world = World()
     alice, reader = world.group(2)
-    small = world.open("member-1", world.stores["member-1"])
-    small._settings = Settings(max_message_bytes=2_000, max_welcome_bytes=2_000)
-    group = small.group(reader.group_id)
-    assert_refused(group, alice.encrypt(bytes(2_500)), MalformedMessage, "S-max_welcome_bytes", Code.LIMIT_EXCEEDED)
-    assert said(group, alice.encrypt(b"small")) == b"small"
+    large = alice.encrypt(bytes(2_500))
+    for settings, rule in (
+        (Settings(max_message_bytes=2_000, max_welcome_bytes=2_000), "S-max_welcome_bytes"),
+        (Settings(max_message_bytes=2_000), "S-max_message_bytes"),
+    ):
+        small = world.open("member-1", copy_of(world.stores["member-1"]))
+        small._settings = settings
+        group = small.group(reader.group_id)
+        assert_refused(group, large, MalformedMessage, rule, Code.LIMIT_EXCEEDED)
+        assert said(group, alice.encrypt(b"small")) == b"small"
 
 
 # §15.2

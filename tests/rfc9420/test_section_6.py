@@ -39,6 +39,7 @@ from mls.messages import (
     AuthenticatedContent,
     BasicCredential,
     Commit,
+    Content,
     ContentType,
     ExternalInit,
     ExternalSender,
@@ -442,12 +443,13 @@ def test_a_new_member_proposes_its_own_addition() -> None:
     insider = Insider(world, alice)
     key = carol._signature_keys.private
 
-    def message(content: ProposalContent) -> bytes:
+    def message(content: Content) -> bytes:
         framed = insider.framed(content, sender=NewMemberProposalSender())
         return insider.public(insider.signed(framed, key=key))
 
-    removal = message(ProposalContent(RemoveProposal(LeafIndex(1))))
-    assert_refused([alice, bob], removal, InvalidFraming, "R-6.1-12", Code.WRONG_WIRE_FORMAT)
+    commit = Insider(world, bob).read(alice.commit().message).content.content
+    for other in (ProposalContent(RemoveProposal(LeafIndex(1))), Commit((), None), commit):
+        assert_refused([alice, bob], message(other), InvalidFraming, "R-6.1-12", Code.WRONG_WIRE_FORMAT)
     by_another = insider.framed(ProposalContent(AddProposal(package)), sender=NewMemberProposalSender())
     forged = insider.public(insider.signed(by_another))
     assert_refused([alice, bob], forged, InvalidSignature, "R-6.1-13", Code.BAD_SIGNATURE)
@@ -598,6 +600,10 @@ def test_what_a_sender_outside_may_say_is_public() -> None:
         with pytest.raises(InvalidFraming) as caught:
             verify_sender(framed, PRIVATE)
         assert caught.value.rule == "R-12.1.8-03"
+        with pytest.raises(InvalidFraming) as caught:
+            verify_sender(insider.framed(ApplicationData(b"hello"), sender=sender), PRIVATE)
+        assert caught.value.rule == "R-6-09"
+    verify_sender(insider.framed(ApplicationData(b"hello")), PRIVATE)
 
 
 @pytest.mark.rfc("R-6.3-03", "R-6.3.1-06", "R-6.3.2-05", "R-16.4.1-01")
