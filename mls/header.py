@@ -41,6 +41,7 @@ def read_header(data: bytes, settings: Settings) -> Header:
     require(known, MalformedMessage, "R-6-06", f"wire format {number}", code=Code.UNKNOWN_ENUM)
     wire_format = WireFormat(number)
     if wire_format not in _PUBLIC:
+        _verify_size(data, settings.max_welcome_bytes, "S-max_welcome_bytes")
         return Header(wire_format)
     _verify_size(data, settings.max_message_bytes, "S-max_message_bytes")
     group_id, offset = decode_prefix(bytes, data, offset)
