@@ -18,5 +18,5 @@ def main() -> None:
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] not in _EXTRA:
             raise
-        sys.exit("The mls command needs typer and rich, which come with: python -m pip install 'mls-treekem[cli]'")
+        sys.exit("The mls command needs typer and rich, which come with the extra: python -m pip install -e '.[cli]'")
     app(prog_name="mls")

@@ -72,12 +72,12 @@ def print_tree(console: Console, tree: RatchetTree) -> None:
     """Print a picture of the tree."""
     show(console, Text("\nThe ratchet tree at the end\n", style="bold"))
     for line in draw_tree(tree):
-        text = Text(f"  {line}", no_wrap=True, overflow="ellipsis")
+        text = Text(f"  {line}")
         text.highlight_regex(r"[┌└─│]", "dim")
         text.highlight_regex(FILLED, "green")
         text.highlight_regex(rf"{BLANK}.*", "dim")
         text.highlight_regex(r"unmerged.*|\+$", "yellow")
-        show(console, text)
+        show(console, text, is_picture=True)
     show(console, Text(f"\n  {LEGEND}\n", style="dim"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from rich.console import Console, RenderableType
+from rich.console import Console, OverflowMethod, RenderableType
 
 PASSED: Final = "✓"
 FAILED: Final = "✗"
@@ -38,11 +38,12 @@ def new_console() -> Console:
     return console
 
 
-def show(console: Console, content: RenderableType) -> None:
-    """Print in glyphs that the encoding has."""
+def show(console: Console, content: RenderableType, *, is_picture: bool = False) -> None:
+    """Print in glyphs that the encoding has; a picture's lines are cut where the terminal ends, not folded."""
+    overflow: OverflowMethod = "ellipsis" if is_picture else "fold"
     if not console.options.ascii_only:
-        console.print(content)
+        console.print(content, no_wrap=is_picture, overflow=overflow)
         return
     with console.capture() as capture:
-        console.print(content)
+        console.print(content, no_wrap=is_picture, overflow=overflow)
     console.file.write(capture.get().translate(_PLAIN))

@@ -20,9 +20,7 @@ MAX_LEAVES_DRAWN: Final = 16
 
 FILLED: Final = "●"
 BLANK: Final = "○"
-LEGEND: Final = (
-    f"{FILLED} has a key   {BLANK} blank   + unmerged: added since the key above was made, so not reached by it"
-)
+LEGEND: Final = f"{FILLED} has a key   {BLANK} blank   + unmerged: newer than a key above it"
 
 _FEW: Final = 3
 _CORNERS: Final = {"": "", "left": "┌─ ", "right": "└─ "}
@@ -94,7 +92,7 @@ def _summary(tree: RatchetTree, x: NodeIndex, unmerged: set[LeafIndex]) -> str:
     blanks = sum(tree.is_blank(each) for each in nodes)
     late = len(unmerged & set(leaves))
     parts = [_short_list(names)]
-    parts += [f"{blanks} of {len(nodes)} nodes blank"] if blanks else []
+    parts += [f"{blanks} blank"] if blanks else []
     parts += [f"{late} unmerged"] if late else []
     return f"{BLANK if tree.is_blank(x) else FILLED} {place}: {', '.join(parts)}"
 
