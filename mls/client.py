@@ -250,6 +250,7 @@ class Client:
             raise UsageError("the message is no Welcome")
         name, bundle = self._addressed(body)
         state, inviter = join_by_welcome(body, bundle, ratchet_tree, self._environment())
+        bundle.init_key.wipe()
         if self._store.read(epoch_key(state.group.context.group_id)) is not None:
             raise InvalidWelcome("this client is in a group of this id", code=Code.GROUP_EXISTS, rule="R-12.4.3-06")
         used: dict[str, bytes | None] = {} if bundle.last_resort else {name: None}

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import pairwise, takewhile
 from operator import ne
 
-from treekem.errors import Code, InvalidTree
+from treekem.errors import Code, InvalidKey, InvalidTree
 from treekem.index import LeafIndex, NodeIndex, direct_path, is_in_subtree, is_leaf, leaf_of, left, node_of, right
 from treekem.nodes import ParentHashInput, ParentNode
 from treekem.rules import require
@@ -27,13 +27,28 @@ def parent_hash(suite: TreeSuite, node: ParentNode, original_sibling_tree_hash: 
 
 
 def verify_tree_structure(tree: RatchetTree, suite: TreeSuite) -> None:
-    """Check lists of unmerged leaves, uniqueness of encryption keys, and parent hashes.
+    """Check lists of unmerged leaves, validity and uniqueness of encryption keys, and parent hashes.
+
+    Whether the keys of leaves are valid is judged above, with the rest of the leaf.
 
     Raises InvalidTree, or InvalidKey for a key that is none. RFC 9420 §12.4.3.1.
     """
     verify_unmerged_leaves(tree)
+    for x, node in tree.parents():
+        verify_parent_key(suite, x, node.encryption_key)
     verify_unique_encryption_keys(tree, suite)
     verify_parent_hashes(tree, suite)
+
+
+def verify_parent_key(suite: TreeSuite, x: NodeIndex, public_key: bytes) -> None:
+    """Check that the suite accepts the public key of parent `x`. Raises InvalidKey that names the node.
+
+    A key that is none would otherwise show when someone encrypts to it, epochs later. RFC 9420 §5.1.1.
+    """
+    try:
+        suite.verify_hpke_key(public_key)
+    except InvalidKey as error:
+        raise InvalidKey(f"node {x}: {error.message}", code=error.code, rule=error.rule) from error
 
 
 def verify_unmerged_leaves(tree: RatchetTree) -> None:

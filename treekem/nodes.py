@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from treekem.errors import Code, InvalidTree, MalformedMessage
 from treekem.index import LeafIndex, NodeIndex, is_leaf
@@ -113,6 +114,7 @@ class _EncodedLeaf:
 
 _Entry = _EncodedLeaf | ParentNode | None
 _DecodedEntry = Node | None
+_NOT_BLANK: Final = re.compile(rb"[^\0]")
 
 
 def encode_ratchet_tree(nodes: Iterable[tuple[NodeIndex, LeafSlot | ParentNode]]) -> bytes:
@@ -132,12 +134,13 @@ def encode_ratchet_tree(nodes: Iterable[tuple[NodeIndex, LeafSlot | ParentNode]]
 
 
 def decode_ratchet_tree(
-    data: bytes, place: Callable[[int], NodeIndex] = NodeIndex
+    data: bytes, place: Callable[[int], NodeIndex] = NodeIndex, max_entries: int | None = None
 ) -> tuple[int, dict[NodeIndex, LeafSlot | ParentNode]]:
     """Return the number of entries of a ratchet_tree vector, and those that are not blank by the `place` of each entry.
 
-    Raises MalformedMessage, or InvalidTree for a vector that is empty, ends in a blank, or puts a leaf in a parent's
-    place.
+    Raises MalformedMessage, or InvalidTree for a vector that has more entries than allowed, is empty, ends in a blank,
+    or puts a leaf in a parent's place. Runs of blanks are passed over at once, since a sender gets them for a byte
+    each.
 
     RFC 9420 §12.4.3.3.
     """
@@ -150,23 +153,39 @@ def decode_ratchet_tree(
     )
 
     nodes: dict[NodeIndex, LeafSlot | ParentNode] = {}
-    n_entries, is_blank = 0, True
+    n_entries, ends_in_blank = 0, True
     while offset < len(data):
-        is_blank = data[offset] == 0
-        if is_blank:
-            offset += 1
-        else:
-            x = place(n_entries)
-            nodes[x], offset = _decode_entry(data, offset, x)
-        n_entries += 1
-    require(not is_blank, InvalidTree, "R-12.4.3.3-03", "ratchet_tree is empty or ends in a blank node")
+        found = _NOT_BLANK.search(data, offset)
+        ends_in_blank = found is None
+        start, offset = offset, len(data) if found is None else found.start()
+        n_entries += offset - start + (found is not None)
+        _verify_room(n_entries, max_entries)
+        if found is not None:
+            x = place(n_entries - 1)
+            nodes[x], offset = _decode_entry(data, offset, n_entries - 1, x)
+    require(not ends_in_blank, InvalidTree, "R-12.4.3.3-03", "ratchet_tree is empty or ends in a blank node")
     return n_entries, nodes
 
 
-def _decode_entry(data: bytes, offset: int, x: NodeIndex) -> tuple[LeafSlot | ParentNode, int]:
+def _verify_room(n_entries: int, max_entries: int | None) -> None:
+    fits = max_entries is None or n_entries <= max_entries
+    message = f"ratchet_tree has more than {max_entries} entries"
+    require(fits, InvalidTree, "S-max_leaves", message, code=Code.LIMIT_EXCEEDED)
+
+
+def _decode_entry(data: bytes, offset: int, entry: int, x: NodeIndex) -> tuple[LeafSlot | ParentNode, int]:
     """Return an entry that is not blank, and where the next one starts."""
-    node, end = decode_prefix(_DecodedEntry, data, offset)
+    try:
+        node, end = decode_prefix(_DecodedEntry, data, offset)
+    except MalformedMessage as error:
+        place = f"ratchet_tree[{entry}]"
+        message = f"{place}: {error.message}"
+        where = f"{place}.{error.where}"
+        raise MalformedMessage(
+            message, code=error.code, rule=error.rule, index=entry, where=where, offset=error.offset
+        ) from error
     right_kind = isinstance(node, LeafNode) == is_leaf(x)
-    require(right_kind, InvalidTree, "R-12.4.3.3-05", f"node {x} is a leaf in a parent's place, or the reverse")
+    message = f"node {x} is a leaf in a parent's place, or the reverse"
+    require(right_kind, InvalidTree, "R-12.4.3.3-05", message, index=entry)
     # A leaf stands after the octets of its presence and its type.
     return (LeafSlot.of(node, data[offset + 2 : end]) if isinstance(node, LeafNode) else node), end

@@ -15,7 +15,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from treekem.errors import Code, InvalidPath, MLSError, UsageError
-from treekem.hashing import parent_hash
+from treekem.hashing import parent_hash, verify_parent_key
 from treekem.index import LeafIndex, NodeIndex, direct_path, is_in_subtree, node_of
 from treekem.leaf_node import CommitSource, LeafNode
 from treekem.nodes import Content, HPKECiphertext, LeafSlot, ParentNode, UpdatePath, UpdatePathNode
@@ -87,6 +87,10 @@ def plan_path(
         path_secrets[node], private_keys[node] = secret, pair.private
         public_keys.append(pair.public)
 
+    # One step beyond the last node; without any node, the first secret itself.
+    commit_secret = suite.derive_commit_secret(secret) if nodes else CommitSecret(secret.expose())
+    if not nodes:
+        secret.wipe()
     parents, leaf_parent_hash = _parents_of_path(tree, sender, suite, tuple(public_keys))
     return PathPlan(
         tree=tree,
@@ -98,8 +102,7 @@ def plan_path(
         parents=parents,
         path_secrets=path_secrets,
         private_keys=private_keys,
-        # One step beyond the last node; without any node, the first secret itself.
-        commit_secret=suite.derive_commit_secret(secret) if nodes else CommitSecret(secret.expose()),
+        commit_secret=commit_secret,
     )
 
 
@@ -138,11 +141,14 @@ def apply_path(
 ) -> RatchetTree:
     """Return the tree with a received path merged in, once its shape, keys and parent hash are right.
 
-    Raises InvalidPath, or InvalidKey for a public key that is none. Leaf node and signature are judged above.
+    Raises InvalidPath, or InvalidKey for a parent's public key that is none. The leaf node, its key and its signature
+    are judged above.
 
     RFC 9420 §7.5, §7.6, §12.4.2.
     """
     _verify_counts(tree, sender, path, new_leaves)
+    for (node, _), sent in zip(tree.filtered_direct_path(sender), path.nodes, strict=True):
+        verify_parent_key(suite, node, sent.encryption_key)
     _verify_fresh_keys(tree, sender, path, suite)
 
     keys = tuple(node.encryption_key for node in path.nodes)
@@ -198,18 +204,23 @@ def path_keys_from(
 
     RFC 9420 §12.4.3.1.
     """
-    return _keys_above(tree, sender, node, path_secret, suite, refusal)[0]
+    derived, commit_secret = _keys_above(tree, sender, node, path_secret, suite, refusal)
+    commit_secret.wipe()
+    return derived
 
 
-def prune_private_keys(
-    tree: RatchetTree, me: LeafIndex, private_keys: Mapping[NodeIndex, HPKEPrivateKey]
+def surviving_keys(
+    before: RatchetTree, after: RatchetTree, private_keys: Mapping[NodeIndex, HPKEPrivateKey]
 ) -> dict[NodeIndex, HPKEPrivateKey]:
-    """Return the private keys without those whose nodes are blank, cut off, or not above this member.
+    """Return the private keys without those whose nodes were blanked, cut off or given another key.
 
-    RFC 9420 §7.5, §7.7.
+    RFC 9420 §7.5, §7.7, §12.4.2.
     """
-    own = {node_of(me), *direct_path(node_of(me), tree.n_leaves)}
-    return {x: key for x, key in private_keys.items() if x in own and not tree.is_blank(x)}
+    return {
+        x: private
+        for x, private in private_keys.items()
+        if (key := after.encryption_key(x)) is not None and key == before.encryption_key(x)
+    }
 
 
 def _parents_of_path(

@@ -84,5 +84,8 @@ class TreeSuite(Protocol):
     def open(self, private_key: HPKEPrivateKey, context: SealContext, kem_output: bytes, ciphertext: bytes) -> bytes:
         """Return the plaintext. Raises InvalidCiphertext or InvalidKey."""
 
+    def verify_hpke_key(self, public: bytes) -> None:
+        """Check that the suite accepts an HPKE public key. Raises InvalidKey."""
+
     def canonical_public_key(self, public_key: bytes) -> bytes:
         """Return the one encoding that all encodings of the same HPKE public key share."""

@@ -47,14 +47,15 @@ class RatchetTree:
         return cls(NodeColumns.of(1, {NodeIndex(0): slot}))
 
     @classmethod
-    def decode(cls, data: bytes) -> RatchetTree:
+    def decode(cls, data: bytes, max_leaves: int | None = None) -> RatchetTree:
         """Return the tree of a ratchet_tree vector, padded with blanks to the next full size.
 
-        Raises MalformedMessage or InvalidTree. What the nodes hold is judged by `treekem.hashing`.
+        Raises MalformedMessage or InvalidTree, the latter also for a vector that needs more than `max_leaves` leaves,
+        as soon as it gets so long. What the nodes hold is judged by `treekem.hashing`.
 
         RFC 9420 §12.4.3.3.
         """
-        n_entries, nodes = decode_ratchet_tree(data)
+        n_entries, nodes = decode_ratchet_tree(data, max_entries=None if max_leaves is None else node_width(max_leaves))
         return cls(NodeColumns.of(1 << (n_entries // 2).bit_length(), nodes))
 
     def encode(self) -> bytes:

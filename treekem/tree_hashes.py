@@ -6,7 +6,9 @@ An edit forgets the hashes along the changed paths only, so the next tree hash c
 
 from __future__ import annotations
 
+import struct
 from bisect import bisect_left
+from typing import Final
 
 from treekem.columns import NodeColumns
 from treekem.index import LeafIndex, NodeIndex, is_leaf, leaf_of, left, level, right
@@ -19,7 +21,11 @@ from treekem.nodes import (
     TreeHashInput,
 )
 from treekem.suite import TreeSuite
-from treekem.wire import encode_as
+from treekem.wire import encode_as, encode_varint
+
+_BLANK_LEAF: Final = struct.Struct(">BIB")
+_BLANK_PARENT: Final = encode_as(TreeHashInput, ParentNodeHashInput(None, b"", b""))[:2]
+_BATCH_HEIGHT: Final = 5
 
 
 def node_hash(columns: NodeColumns, suite: TreeSuite, x: NodeIndex) -> bytes:
@@ -28,7 +34,9 @@ def node_hash(columns: NodeColumns, suite: TreeSuite, x: NodeIndex) -> bytes:
     if known is not None:
         return known
     node = columns.node(x)
-    if is_leaf(x):
+    if node is None and level(x) <= _BATCH_HEIGHT and columns.is_subtree_blank(x):
+        digest = _blank_subtree_hash(suite, x)
+    elif is_leaf(x):
         digest = _leaf_hash(suite, leaf_of(x), node if isinstance(node, LeafSlot) else None)
     else:
         parent_node = node if isinstance(node, ParentNode) else None
@@ -69,6 +77,21 @@ def original_tree_hash(
         node = _merged(columns.node(x), frozenset(unmerged))
         known[x, unmerged] = _parent_node_hash(suite, node, left_hash, right_hash)
     return known[x, unmerged]
+
+
+def _blank_subtree_hash(suite: TreeSuite, x: NodeIndex) -> bytes:
+    """Return the tree hash of a low node with nothing below, level by level.
+
+    All blank leaves hash differently, and a wide tree may have a million of them.
+    """
+    n_leaves = 1 << level(x)
+    first = (x + 1 - n_leaves) >> 1
+    digests = [suite.hash(_BLANK_LEAF.pack(1, leaf, 0)) for leaf in range(first, first + n_leaves)]
+    length = encode_varint(suite.hash_length)
+    while len(digests) > 1:
+        pairs = zip(digests[::2], digests[1::2], strict=True)
+        digests = [suite.hash(b"".join((_BLANK_PARENT, length, one, length, other))) for one, other in pairs]
+    return digests[0]
 
 
 def _merged(node: Content, leaves: frozenset[LeafIndex]) -> ParentNode | None:

@@ -116,7 +116,10 @@ class HPKE:
         return HPKEExport(self.kdf.expand(exporter_secret, info, length))
 
     def _secret(self, shared_secret: SharedSecret) -> bytes:
-        return labeled_extract(self.kdf, self._suite_id, shared_secret.expose(), b"secret", b"")
+        """Return the key schedule's secret, and wipe the shared secret, of which nothing else is derived."""
+        secret = labeled_extract(self.kdf, self._suite_id, shared_secret.expose(), b"secret", b"")
+        shared_secret.wipe()
+        return secret
 
     def _own(self, context: SealContext) -> KeyScheduleContext:
         if not isinstance(context, KeyScheduleContext) or context.suite_id != self._suite_id:

@@ -278,7 +278,10 @@ class CipherSuite:
 
         RFC 9420 §7.4.
         """
-        return self.derive_key_pair(self.derive_secret(secret, b"node", NodeSecret))
+        node_secret = self.derive_secret(secret, b"node", NodeSecret)
+        pair = self.derive_key_pair(node_secret)
+        node_secret.wipe()
+        return pair
 
     # The AEAD alone.
 

@@ -24,7 +24,6 @@ from mls.epoch.transition import (
     Transition,
     derive_next_epoch,
     provisional_context,
-    surviving_keys,
 )
 from mls.epoch.welcome import create_welcome
 from mls.errors import Code, UsageError
@@ -56,7 +55,7 @@ from mls.schedule.key_schedule import zero_commit_secret
 from mls.schedule.secret_tree import StagedKey
 from treekem.index import LeafIndex, NodeIndex, node_of
 from treekem.nodes import LeafSlot, UpdatePath
-from treekem.path import PathPlan, plan_path, seal_path
+from treekem.path import PathPlan, plan_path, seal_path, surviving_keys
 from treekem.suite import CommitSecret, HPKEKeyPair, HPKEPrivateKey, PathSecret
 from treekem.tree import RatchetTree
 from treekem.wire import encode
@@ -127,10 +126,11 @@ def create_commit(state: EpochState, order: CommitOrder, keys: SenderKeys, env: 
     psks = psks_of(applied.psks, env)
     leaf = order.leaf if order.leaf is not None else own_leaf_content(state)
     wants_path = _wants_path(order)
-    new = NewPath(applied.tree, None, None, None, zero_commit_secret(group.suite))
     if wants_path:
         new = create_path(group, applied, applied.tree, own.index, leaf, env)
         _verify_own_path(group, new, own.index, applied, env)
+    else:
+        new = NewPath(applied.tree, None, None, None, zero_commit_secret(group.suite))
     commit = Commit(tuple(map(_reference, order.proposals)), new.path)
     wire_format = WireFormat.PRIVATE_MESSAGE if order.private else WireFormat.PUBLIC_MESSAGE
     content = signed_content(state, commit, wire_format, order.authenticated_data)
@@ -185,6 +185,7 @@ def _verify_own_path(group: GroupState, new: NewPath, index: LeafIndex, applied:
     if new.path is not None:
         leaf = new.path.leaf_node
         verify_replacement(group, leaf, index, env, applied.demands, Place.COMMIT, strict=True)
+        verify_members(new.tree, applied.changed | {index}, group.suite)
 
 
 def create_path(
@@ -202,7 +203,6 @@ def create_path(
     path_secret.wipe()
     leaf_node = sign_leaf(group, leaf, leaf_keys, CommitSource(plan.leaf_parent_hash), index)
     after = plan.install(LeafSlot.of(leaf_node))
-    verify_members(after, applied.changed | {index}, suite)
     context = encode(provisional_context(group, after, applied))
     path = seal_path(plan, after, leaf_node, suite, context, env.entropy, applied.new_leaves)
     return NewPath(after, path, plan, leaf_keys.private, plan.commit_secret)

@@ -29,7 +29,7 @@ def no_psk(psk_id: PreSharedKeyID) -> PSK | None:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The arguments that every transition shares; `now` is in seconds since 1970."""
+    """The arguments that every transition shares; `now` is in seconds since 1970, `psk` returns keys to be wiped."""
 
     settings: Settings
     policy: CredentialPolicy

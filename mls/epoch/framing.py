@@ -261,6 +261,7 @@ def protect_private(
     key, nonce = sender_data_key_and_nonce(suite, keys.sender_data_secret, ciphertext)
     sender_aad = encode(SenderDataAAD(framed.group_id, framed.epoch, kind))
     sealed = suite.aead_seal(key, nonce, sender_aad, sender_data)
+    key.wipe()
     message = PrivateMessage(framed.group_id, framed.epoch, kind, framed.authenticated_data, sealed, ciphertext)
     return message, staged
 
@@ -275,6 +276,8 @@ def open_sender_data(suite: CipherSuite, message: PrivateMessage, secret: Sender
         raise InvalidCiphertext(
             "the sender data does not decrypt", rule="R-6.3.2-05", code=Code.SENDER_DATA_UNDECRYPTABLE
         ) from error
+    finally:
+        key.wipe()
     return decode(SenderData, plaintext)
 
 

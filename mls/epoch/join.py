@@ -20,7 +20,7 @@ from mls.epoch.extensions import (
 )
 from mls.epoch.framing import sign_content
 from mls.epoch.leaves import Demands, verify_leaf_node, verify_signature
-from mls.epoch.members import leaf_nodes, verify_credential_support, verify_signature_keys
+from mls.epoch.members import leaf_nodes, verify_credential_support, verify_members, verify_signature_keys
 from mls.epoch.proposals import (
     QueuedProposal,
     apply_proposals,
@@ -78,7 +78,7 @@ from mls.schedule.key_schedule import (
 )
 from mls.schedule.psk import PSK, psk_secret
 from mls.schedule.transcript import confirmation_tag, interim_transcript_hash, verify_confirmation_tag
-from treekem.hashing import verify_parent_hashes, verify_tree_structure
+from treekem.hashing import verify_tree_structure
 from treekem.index import LeafIndex, NodeIndex, common_ancestor, direct_path, node_of
 from treekem.nodes import LeafSlot
 from treekem.path import path_keys_from
@@ -153,6 +153,8 @@ def join_by_welcome(
     secrets = open_group_secrets(suite, welcome, bundle.reference(), bundle.init_key)
     psks = _psks(secrets, suite, env)
     injected = psk_secret(suite, psks)
+    for _, psk in psks:
+        psk.wipe()
     info = open_group_info(suite, welcome, secrets.joiner_secret, injected)
     group = group_of(info, ratchet_tree, suite, env)
     fits = info.group_context.version == package.version
@@ -253,7 +255,7 @@ def _tree_of(info: GroupInfo, ratchet_tree: bytes | None, env: Environment) -> R
     data = inside if inside is not None else ratchet_tree
     if data is None:
         raise InvalidWelcome("the ratchet tree is neither inside nor beside the message", rule="R-12.4.3.1-10")
-    tree = RatchetTree.decode(data)
+    tree = RatchetTree.decode(data, env.settings.max_leaves)
     verify_width(tree, env)
     return tree
 
@@ -264,7 +266,6 @@ def verify_joined_tree(group: GroupState, env: Environment) -> None:
     RFC 9420 §12.4.3.1.
     """
     verify_tree_structure(group.tree, group.suite)
-    verify_parent_hashes(group.tree, group.suite)
     verify_external_senders(group.extensions, (), group.suite, env)
     demands = Demands.of(group.context, group.suite)
     settings = replace(env.settings, check_peer_lifetimes=env.settings.check_joined_lifetimes)
@@ -308,6 +309,7 @@ def join_by_external_commit(
     if new.path is None or new.plan is None or new.leaf_key is None:
         raise UsageError("an external commit carries a path", rule="R-12.4.3.2-03")
     verify_joiner(group, new.path.leaf_node, index, applied, env, strict=True)
+    verify_members(new.tree, (index,), suite)
     commit = Commit(tuple(InlineProposal(each.proposal) for each in proposals), new.path)
     content = _signed_from_outside(group, commit, leaf, authenticated_data)
     following = derive_next_epoch(
@@ -322,9 +324,9 @@ def join_by_external_commit(
     signed = with_tag(content, following)
     new.wipe_passing()
     following.wipe_passing()
-    keys = {**new.plan.private_keys, node_of(index): new.leaf_key}
+    init_secret.wipe()
     message = MLSMessage(ProtocolVersion.MLS10, PublicMessage(signed.content, signed.auth, None))
-    own = OwnLeaf(index, leaf.signature_keys.private, keys)
+    own = OwnLeaf(index, leaf.signature_keys.private, {**new.plan.private_keys, node_of(index): new.leaf_key})
     return ExternalJoin(message, EpochState(following.group, following.secrets, own))
 
 

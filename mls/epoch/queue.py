@@ -110,7 +110,8 @@ def _refusal(
 ) -> MLSError | None:
     try:
         verify_list(proposals, committer)
-        psks_of(apply_proposals(group, proposals, env, strict=True).psks, env)
+        for _, psk in psks_of(apply_proposals(group, proposals, env, strict=True).psks, env):
+            psk.wipe()
     except MLSError as error:
         return error
     return None

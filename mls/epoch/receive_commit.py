@@ -25,7 +25,6 @@ from mls.epoch.transition import (
     Transition,
     derive_next_epoch,
     provisional_context,
-    surviving_keys,
     verify_epoch,
 )
 from mls.errors import (
@@ -56,7 +55,7 @@ from mls.schedule.key_schedule import InitSecret, external_init_secret, external
 from mls.schedule.transcript import verify_confirmation_tag
 from treekem.index import LeafIndex, NodeIndex, node_of
 from treekem.nodes import UpdatePath
-from treekem.path import apply_path, open_path
+from treekem.path import apply_path, open_path, surviving_keys
 from treekem.suite import CommitSecret, HPKEPrivateKey
 from treekem.tree import RatchetTree
 from treekem.wire import encode
@@ -110,6 +109,8 @@ def stage_commit(state: EpochState, content: AuthenticatedContent, known: Known,
         init_secret = _external_init_secret(state, applied.external_init)
     following = derive_next_epoch(group, merged.tree, provisional, content, init_secret, commit_secret, psks)
     following.wipe_passing()
+    if init_secret is not state.secrets.init_secret:
+        init_secret.wipe()
     verify_confirmation_tag(
         group.suite,
         following.secrets.confirmation_key,
@@ -227,6 +228,8 @@ def _external_init_secret(state: EpochState, init: ExternalInit) -> InitSecret:
         return external_init_secret(state.suite, pair.private, init.kem_output)
     except (InvalidKey, InvalidCiphertext) as error:
         raise InvalidProposal(f"kem_output: {error.message}", rule="R-8.3-04", code=error.code) from error
+    finally:
+        pair.private.wipe()
 
 
 def _own_update_key(leaf: LeafNode, known: Known) -> HPKEPrivateKey:

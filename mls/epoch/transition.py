@@ -6,7 +6,7 @@ tree, old transcript) seals path secrets, the new one enters the key schedule. R
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -25,8 +25,8 @@ from mls.schedule.key_schedule import (
 )
 from mls.schedule.psk import PSK, psk_secret
 from mls.schedule.transcript import confirmation_tag, confirmed_transcript_hash, interim_transcript_hash
-from treekem.index import LeafIndex, NodeIndex
-from treekem.suite import CommitSecret, HPKEPrivateKey
+from treekem.index import LeafIndex
+from treekem.suite import CommitSecret
 from treekem.tree import RatchetTree
 from treekem.wire import encode
 
@@ -81,7 +81,7 @@ def derive_next_epoch(
     commit_secret: CommitSecret,
     psks: Sequence[tuple[PreSharedKeyID, PSK]],
 ) -> NextEpoch:
-    """Run transcript and key schedule for a signed commit; the commit secret is used up. RFC 9420 §8, §8.2."""
+    """Run transcript and key schedule for a signed commit; commit secret and PSKs are used up. RFC 9420 §8, §8.2."""
     suite = group.suite
     confirmed = confirmed_transcript_hash(suite, group.interim_transcript_hash, content)
     context = replace(provisional, confirmed_transcript_hash=confirmed)
@@ -92,19 +92,9 @@ def derive_next_epoch(
     tag = confirmation_tag(suite, secrets.confirmation_key, confirmed)
     interim = interim_transcript_hash(suite, confirmed, tag)
     commit_secret.wipe()
+    for _, psk in psks:
+        psk.wipe()
     return NextEpoch(GroupState(suite, context, tree, interim, tag), secrets, joiner_secret, injected)
-
-
-def surviving_keys(
-    before: RatchetTree, after: RatchetTree, private_keys: Mapping[NodeIndex, HPKEPrivateKey]
-) -> dict[NodeIndex, HPKEPrivateKey]:
-    """Return the private keys whose nodes a commit left as they were. RFC 9420 §7.5, §12.4.2."""
-    width = 2 * after.n_leaves - 1
-    return {
-        node: key
-        for node, key in private_keys.items()
-        if node < width and after.encryption_key(node) == before.encryption_key(node)
-    }
 
 
 def verify_epoch(group: GroupState, content: AuthenticatedContent) -> None:

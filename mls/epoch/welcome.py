@@ -59,8 +59,9 @@ def create_group_info(state: EpochState, *, ratchet_tree: bool, external_pub: bo
     if ratchet_tree:
         extensions.append(Extension(ExtensionType.RATCHET_TREE, state.group.tree.encode()))
     if external_pub:
-        public = external_key_pair(state.suite, state.secrets.external).public
-        extensions.append(Extension(ExtensionType.EXTERNAL_PUB, encode(ExternalPub(public))))
+        pair = external_key_pair(state.suite, state.secrets.external)
+        pair.private.wipe()
+        extensions.append(Extension(ExtensionType.EXTERNAL_PUB, encode(ExternalPub(pair.public))))
     group, own = state.group, state.own
     unsigned = GroupInfo(group.context, tuple(extensions), group.confirmation_tag, own.index, b"")
     signature = state.suite.sign_with_label(own.signature_key, b"GroupInfoTBS", encode_unsigned(unsigned))
@@ -86,7 +87,9 @@ def create_welcome(
     group_info = create_group_info(after, ratchet_tree=tree_inside, external_pub=False)
     secret = derive_welcome_secret(suite, following.joiner_secret, following.psk_secret)
     key, nonce = welcome_key_and_nonce(suite, secret)
+    secret.wipe()
     encrypted_group_info = suite.aead_seal(key, nonce, b"", encode(group_info))
+    key.wipe()
     # The HPKE info is the same for all: it is digested once, however many join.
     context = suite.seal_context(b"Welcome", encrypted_group_info)
     entries = []
@@ -140,10 +143,13 @@ def open_group_info(
     """Decrypt a Welcome's GroupInfo. Raises InvalidCiphertext or MalformedMessage. RFC 9420 §12.4.3.1."""
     secret = derive_welcome_secret(suite, joiner_secret, psk_secret)
     key, nonce = welcome_key_and_nonce(suite, secret)
+    secret.wipe()
     try:
         plaintext = suite.aead_open(key, nonce, b"", welcome.encrypted_group_info)
     except InvalidCiphertext as error:
         raise InvalidCiphertext("the GroupInfo does not decrypt", rule="R-12.4.3.1-09") from error
+    finally:
+        key.wipe()
     return decode(GroupInfo, plaintext)
 
 

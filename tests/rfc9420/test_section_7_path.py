@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from mls.crypto import HPKEPrivateKey
+from tests.support.live import stray_secrets
 from tests.support.tree_group import PUBLISHED, Committed, TreeGroup, leaf_node
-from treekem.errors import Code, InvalidCiphertext, InvalidPath, MLSError, UsageError
+from treekem.errors import Code, InvalidCiphertext, InvalidKey, InvalidPath, MLSError, UsageError
 from treekem.hashing import parent_hash, verify_tree_structure
 from treekem.index import LeafIndex, NodeIndex, node_of
 from treekem.leaf_node import CommitSource, UpdateSource
 from treekem.nodes import HPKECiphertext, LeafSlot, ParentNode, UpdatePath, UpdatePathNode
-from treekem.path import OpenedPath, apply_path, open_path, path_keys_from, plan_path, seal_path
+from treekem.path import OpenedPath, apply_path, open_path, path_keys_from, plan_path, seal_path, surviving_keys
 from treekem.suite import PathSecret
 from treekem.tree import RatchetTree
 
@@ -166,6 +168,38 @@ def test_path_secrets_are_wiped() -> None:
     assert not plan.commit_secret.is_wiped
 
 
+@pytest.mark.rfc("R-7.5-16", "R-8-10")
+def test_what_a_path_passes_through_is_wiped(sent: Sent) -> None:
+    group = TreeGroup.of_size(4, b"wipe")
+    lone = TreeGroup(b"lone")
+    given, node = PathSecret(bytes(32)), NodeIndex(3)
+    secret = sent.done.plan.path_secrets[node]
+    for work in (
+        partial(plan_path, group.tree, A, group.suite, given, b"key"),
+        partial(plan_path, lone.tree, A, lone.suite, given, b"key"),
+        partial(sent.open, 3, sent.path),
+        partial(path_keys_from, sent.after, A, node, secret, sent.suite),
+    ):
+        assert stray_secrets(work, sent, group) == []
+
+
+@pytest.mark.rfc("R-7.5-17", "R-7.7-05", "R-4.2-01")
+def test_private_keys_survive_while_their_nodes_stay_as_they_are() -> None:
+    group = TreeGroup.of_size(8, b"survival")
+    tree, keys = group.tree, group.private_keys[LeafIndex(0)]
+    assert set(surviving_keys(tree, tree, keys)) == set(keys) == {0, 1, 3, 7}
+    assert set(surviving_keys(tree, tree.remove_leaf(LeafIndex(7)), keys)) == {0, 1, 3}
+    cut = tree
+    for leaf in (7, 6, 5, 4):
+        cut = cut.remove_leaf(LeafIndex(leaf))
+    assert (cut.n_leaves, set(surviving_keys(tree, cut, keys))) == (4, {0, 1, 3})
+    # A node that another path set again has another key; one that was blank before and is blank now has none.
+    reset = group.tree.with_nodes({NodeIndex(3): ParentNode(b"another", b"", ())})
+    assert set(surviving_keys(tree, reset, keys)) == {0, 1, 7}
+    blanked = tree.with_nodes({NodeIndex(3): None})
+    assert set(surviving_keys(blanked, blanked, keys)) == {0, 1, 7}
+
+
 # §7.5, §7.6: what is sent.
 
 
@@ -254,6 +288,16 @@ def test_keys_that_the_tree_holds_are_refused(sent: Sent) -> None:
         node = replace(sent.path.nodes[1], encryption_key=key[:31] + bytes([key[31] ^ 0x80]))
         for path in (replace(sent.path, leaf_node=leaf), with_node(sent.path, 1, node)):
             assert refusal(sent.apply, path) == ("R-12.4.2-11", Code.DUPLICATE_KEY)
+
+
+@pytest.mark.parametrize("key", [bytes(32), bytes(31) + b"\x80", b"\x01" + bytes(31), bytes(31), bytes(33), b""])
+@pytest.mark.rfc("R-5.1.1-04", "N-K01")
+def test_a_key_of_the_path_that_is_none_is_refused(sent: Sent, key: bytes) -> None:
+    for index, x in enumerate((1, 3, 7, 15)):
+        path = with_node(sent.path, index, replace(sent.path.nodes[index], encryption_key=key))
+        with pytest.raises(InvalidKey, match=f"node {x}:") as refused:
+            sent.apply(path)
+        assert refused.value.rule == ("N-K01" if len(key) == 32 else "R-5.1.1-04")
 
 
 @pytest.mark.rfc("R-12.4.2-12")

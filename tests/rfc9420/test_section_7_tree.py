@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import permutations, product
@@ -409,6 +412,44 @@ def test_malformed_vectors_are_refused() -> None:
         assert refusal(RatchetTree.decode, data, error=MalformedMessage)[0] == rule
 
 
+@pytest.mark.rfc("R-12.4.3.3-05", "R-2.1-07")
+def test_an_error_names_the_entry_and_the_byte() -> None:
+    start = len(vector(LEAF, BLANK, BLANK, BLANK, OTHER_LEAF)) - len(OTHER_LEAF)
+    with pytest.raises(MalformedMessage, match=r"ratchet_tree\[4\].* byte \d+") as cut:
+        RatchetTree.decode(vector(LEAF, BLANK, BLANK, BLANK, OTHER_LEAF[:20]))
+    assert (cut.value.index, cut.value.where) == (4, "ratchet_tree[4].LeafNode.encryption_key")
+    assert start <= cut.value.offset < start + 20
+    with pytest.raises(InvalidTree, match="node 3") as misplaced:
+        RatchetTree.decode(vector(LEAF, BLANK, BLANK, OTHER_LEAF))
+    assert misplaced.value.index == 3
+
+
+def test_a_vector_longer_than_allowed_is_refused() -> None:
+    for entries, n_leaves in (([LEAF], 1), ([LEAF, PARENT, OTHER_LEAF], 2), ([LEAF, *[BLANK] * 5, LEAF], 4)):
+        data = vector(*entries)
+        assert RatchetTree.decode(data, n_leaves).n_leaves == n_leaves
+        if n_leaves > 1:
+            expected = ("S-max_leaves", Code.LIMIT_EXCEEDED)
+            assert refusal(RatchetTree.decode, data, n_leaves // 2) == expected
+    # Nothing behind the limit is read.
+    assert refusal(RatchetTree.decode, vector(LEAF, BLANK, OTHER_LEAF, b"\x07"), 1)[0] == "S-max_leaves"
+    assert refusal(RatchetTree.decode, vector(bytes(1000)), 8)[0] == "S-max_leaves"
+
+
+@pytest.mark.parametrize("last", [b"", LEAF], ids=["blanks alone", "a member at the end"])
+def test_many_blanks_cost_little(last: bytes) -> None:
+    data = vector(LEAF, bytes(2**20 - 1), last)
+    tracemalloc.start()
+    start = time.process_time()
+    with contextlib.suppress(InvalidTree):
+        RatchetTree.decode(data)
+    spent = time.process_time() - start
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert spent < 0.25
+    assert peak < 16 * len(data)
+
+
 @pytest.mark.rfc("R-12.4.3.3-02")
 def test_a_tree_without_members_is_not_sent() -> None:
     empty = tree_of(1, {})
@@ -426,7 +467,27 @@ def test_records_that_do_not_fit_are_refused() -> None:
         RatchetTree.from_blocks(8, [(0, records[0][1][:-1])])
 
 
-def test_a_key_that_is_none_is_refused() -> None:
-    tree = with_parent(merged(), 7, encryption_key=b"short")
-    with pytest.raises(InvalidKey):
-        verify_tree_structure(tree, SUITE)
+@pytest.mark.parametrize("suite_id", [1, 2, 4])
+@pytest.mark.rfc("R-5.1.1-03", "R-5.1.1-04", "N-K01")
+def test_a_parent_key_that_is_none_is_refused(suite_id: int) -> None:
+    suite = cipher_suite(suite_id)
+    group = TreeGroup.of_size(4, b"keys", suite_id)
+    verify_tree_structure(group.tree, suite)
+    own = group.tree.encryption_key(NodeIndex(3)) or b""
+    wrong = {"R-5.1.1-04": own[:-1], "N-K01": bytes(len(own))}
+    if suite_id == 2:
+        wrong = {"R-5.1.1-03": b"\x02" + own[1:], "R-5.1.1-04": own[:-1] + bytes((own[-1] ^ 1,))}
+    for rule, key in wrong.items():
+        with pytest.raises(InvalidKey, match="node 3") as refused:
+            verify_tree_structure(with_parent(group.tree, 3, encryption_key=key), suite)
+        assert refused.value.rule == rule
+
+
+@pytest.mark.parametrize("suite_id", [1, 5, 7])
+@pytest.mark.rfc("R-7.8-03", "R-7.8-05")
+def test_blank_subtrees_of_every_height_are_hashed_as_worded(suite_id: int) -> None:
+    suite = cipher_suite(suite_id)
+    tree = tree_of(256, {2 * 0: leaf_named("A"), 2 * 200: leaf_named("B"), 191: parent_named("P")})
+    nodes = reference.nodes_of(tree)
+    for x in (0, 2, 1, 5, 11, 23, 47, 95, 63, 127, 191, 255, 383, 399, 407, 510):
+        assert tree.node_hash(suite, NodeIndex(x)) == reference.tree_hash(nodes, NodeIndex(x), suite)

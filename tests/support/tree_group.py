@@ -18,7 +18,7 @@ from treekem.leaf_node import (
     UpdateSource,
 )
 from treekem.nodes import LeafSlot, UpdatePath
-from treekem.path import PathPlan, apply_path, open_path, path_keys_from, plan_path, prune_private_keys, seal_path
+from treekem.path import PathPlan, apply_path, open_path, path_keys_from, plan_path, seal_path, surviving_keys
 from treekem.suite import PathSecret
 from treekem.tree import RatchetTree
 
@@ -58,9 +58,9 @@ class TreeGroup:
         self.new_leaves: frozenset[LeafIndex] = frozenset()
 
     @classmethod
-    def of_size(cls, n_members: int, seed: bytes = b"") -> TreeGroup:
+    def of_size(cls, n_members: int, seed: bytes = b"", suite_id: int = 1) -> TreeGroup:
         """Return a group in which every member has committed once, so that no parent is blank."""
-        group = cls(seed)
+        group = cls(seed, suite_id)
         group.add(n_members - 1)
         for leaf in range(n_members):
             group.commit(LeafIndex(leaf))
@@ -106,8 +106,8 @@ class TreeGroup:
         path = seal_path(plan, after, leaf, self.suite, context, self.entropy, new_leaves)
 
         self._receive(sender, path, plan, context)
-        mine = {**self.private_keys[sender], node_of(sender): leaf_private, **plan.private_keys}
-        self.private_keys[sender] = prune_private_keys(after, sender, mine)
+        kept = surviving_keys(before, after, self.private_keys[sender])
+        self.private_keys[sender] = {**kept, node_of(sender): leaf_private, **plan.private_keys}
         self.tree, self.new_leaves = after, frozenset()
         return Committed(before, path, plan, context, new_leaves)
 
@@ -131,4 +131,4 @@ class TreeGroup:
                 opened = open_path(after, sender, me, path, self.suite, keys, context, self.new_leaves)
                 assert opened.commit_secret.expose() == plan.commit_secret.expose()
                 learnt = dict(opened.private_keys)
-            self.private_keys[me] = prune_private_keys(after, me, {**keys, **learnt})
+            self.private_keys[me] = {**surviving_keys(self.tree, after, keys), **learnt}
