@@ -80,7 +80,7 @@ from mls.schedule.psk import PSK, psk_secret
 from mls.schedule.transcript import confirmation_tag, interim_transcript_hash, verify_confirmation_tag
 from treekem.hashing import verify_tree_structure
 from treekem.index import LeafIndex, NodeIndex, common_ancestor, direct_path, node_of
-from treekem.nodes import LeafSlot
+from treekem.nodes import LeafSlot, UpdatePath
 from treekem.path import path_keys_from
 from treekem.suite import HPKEPrivateKey
 from treekem.tree import RatchetTree
@@ -310,8 +310,7 @@ def join_by_external_commit(
         raise UsageError("an external commit carries a path", rule="R-12.4.3.2-03")
     verify_joiner(group, new.path.leaf_node, index, applied, env, strict=True)
     verify_members(new.tree, (index,), suite)
-    commit = Commit(tuple(InlineProposal(each.proposal) for each in proposals), new.path)
-    content = _signed_from_outside(group, commit, leaf, authenticated_data)
+    content = _signed_from_outside(group, proposals, new.path, leaf, authenticated_data)
     following = derive_next_epoch(
         group,
         new.tree,
@@ -346,10 +345,15 @@ def _external_proposals(
 
 
 def _signed_from_outside(
-    group: GroupState, commit: Commit, leaf: LeafContent, authenticated_data: bytes
+    group: GroupState,
+    proposals: tuple[QueuedProposal, ...],
+    path: UpdatePath,
+    leaf: LeafContent,
+    authenticated_data: bytes,
 ) -> AuthenticatedContent:
     """§12.4.3.2: the joiner signs with the key of its new leaf, under the context of the epoch that it finds."""
     context, key = group.context, leaf.signature_keys.private
+    commit = Commit(tuple(InlineProposal(each.proposal) for each in proposals), path)
     framed = FramedContent(context.group_id, context.epoch, NewMemberCommitSender(), authenticated_data, commit)
     signature = sign_content(group.suite, key, framed, WireFormat.PUBLIC_MESSAGE, context)
     return AuthenticatedContent(WireFormat.PUBLIC_MESSAGE, framed, FramedContentAuthData(signature, b""))

@@ -41,7 +41,7 @@ from mls.messages import (
     leaf_node_tbs,
 )
 from mls.settings import DAY, HOUR
-from tests.adversarial.insider import assert_refused
+from tests.adversarial.insider import assert_refused, refusal
 from tests.support.crafting import (
     UNKNOWN_EXTENSION,
     UNKNOWN_PROPOSAL,
@@ -211,13 +211,10 @@ def test_the_keys_of_a_leaf_are_keys_of_the_suite(scene: LeafScene) -> None:
     for place in PLACES:
         for fields in ({"encryption_key": b"short"}, {"encryption_key": bytes(32)}):
             message = scene.leaf_at(place, **fields)
-            for group in scene.receivers:
-                before = group.fingerprint()
-                with pytest.raises(InvalidKey) as caught:
-                    group.receive(message)
-                assert caught.value.code in {Code.BAD_KEY, Code.NON_CANONICAL_KEY}
-                assert group.fingerprint() == before
-                assert caught.value.authenticated
+            refused = [refusal(group, message) for group in scene.receivers]
+            assert {type(each) for each in refused} == {InvalidKey}
+            assert {each.code for each in refused} <= {Code.BAD_KEY, Code.NON_CANONICAL_KEY}
+            assert all(each.authenticated for each in refused)
 
 
 @pytest.mark.rfc("R-7.3-04", "R-11.1-05", "N-L13")
