@@ -302,6 +302,8 @@ class Group:
             raise UsageError("the group is being reinitialized", code=Code.GROUP_RETIRED, rule="R-12.4.2-18")
 
     def _drafted(self, intent: Intent, env: Environment) -> tuple[Proposal, HPKEPrivateKey | None]:
+        if not isinstance(intent, Intent):
+            raise UsageError(f"a {type(intent).__name__} is not something a group can be asked to do")
         if isinstance(intent, Update):
             return draft_update(self._standing.state, env)
         return draft_proposal(self._standing.state, intent, env), None

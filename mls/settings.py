@@ -88,9 +88,9 @@ class Settings:
     def vectors(cls) -> Settings:
         """Return the settings under which the published test vectors can pass.
 
-        The vectors' lifetimes ended in 2024 or never end, some of their leaves do not list the suite they are used
-        with, and their scenarios join externally, let external senders speak, and let one member propose 29 times in
-        an epoch.
+        Their lifetimes ended in 2024 or never end, some of their leaves do not list the suite they are used with, and
+        one member proposes 29 times in an epoch. Scenarios beyond the official files, our own among them, also join
+        externally and let external senders speak.
         """
         return cls(
             max_lifetime=_NEVER,

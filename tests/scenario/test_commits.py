@@ -8,8 +8,10 @@ from mls import ALL, Add, Group, OwnMessage, PendingCommit, ProposalReceived, Re
 from mls.epoch.framing import open_sender_data
 from mls.errors import Code, InvalidCommit, UnavailableSecret, UsageError, WrongEpoch
 from mls.messages import Commit, ContentType, ProposalRef
+from mls.messages import Remove as WireRemove
 from tests.adversarial.insider import Insider, assert_refused, private_message
 from tests.support.world import World, join, records
+from treekem.index import LeafIndex
 
 FRAMES = pytest.mark.parametrize("private", [True, False], ids=["private", "public"])
 RESTARTS = pytest.mark.parametrize("restarts", [False, True], ids=["running", "restarted"])
@@ -279,3 +281,13 @@ def test_a_path_is_left_out_where_that_is_allowed() -> None:
         assert (caught.value.code, caught.value.rule) == (Code.PATH_REQUIRED, "R-12.4-08")
     world.commit(carol, (), alice, bob)
     world.agree(alice, bob, carol)
+
+
+def test_what_is_no_intent_is_refused_by_name() -> None:
+    alice, _ = World(seed=61).group(2)
+    before = alice.fingerprint()
+
+    with pytest.raises(UsageError, match="Remove is not something"):
+        alice.commit([WireRemove(LeafIndex(1))])  # type: ignore[list-item]  # the misuse that is to be refused
+
+    assert alice.fingerprint() == before
