@@ -7,17 +7,15 @@ contents and signatures are judged above.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
-from itertools import pairwise, takewhile
-from operator import ne
+from itertools import pairwise
 
 from treekem.errors import Code, InvalidKey, InvalidTree
-from treekem.index import LeafIndex, NodeIndex, direct_path, is_in_subtree, is_leaf, leaf_of, left, node_of, right
+from treekem.index import LeafIndex, NodeIndex, is_in_subtree, is_leaf, leaf_of, leaves_below, left, node_of, right
 from treekem.nodes import ParentHashInput, ParentNode
 from treekem.rules import require
 from treekem.suite import TreeSuite
 from treekem.tree import RatchetTree
-from treekem.tree_hashes import OriginalHashes
+from treekem.tree_hashes import OriginalHashes, within
 from treekem.wire import encode
 
 
@@ -56,18 +54,35 @@ def verify_unmerged_leaves(tree: RatchetTree) -> None:
 
     RFC 9420 §7.1, §12.4.3.1.
     """
-    unmerged = {x: frozenset(node.unmerged_leaves) for x, node in tree.parents()}
+    members = frozenset(leaf for leaf, _ in tree.leaves())
     for x, node in tree.parents():
         in_order = all(leaf < following for leaf, following in pairwise(node.unmerged_leaves))
         _require(in_order, "R-7.1-02", f"the unmerged leaves of node {x} are not in increasing order")
+        below = leaves_below(x)
         for leaf in node.unmerged_leaves:
-            is_below = is_in_subtree(node_of(leaf), x) and tree.leaf(leaf) is not None
+            is_below = leaf in below and leaf in members
             _require(is_below, "R-12.4.3.1-16", f"unmerged leaf {leaf} is no member below node {x}", leaf)
-            between = takewhile(partial(ne, x), direct_path(node_of(leaf), tree.n_leaves))
-            listed = all(leaf in unmerged[y] for y in between if y in unmerged)
-            _require(
-                listed, "R-12.4.3.1-17", f"a node between leaf {leaf} and node {x} does not list it as unmerged", leaf
-            )
+        for child in (left(x), right(x)):
+            _verify_listed(tree, child, node.unmerged_leaves, x)
+
+
+def _verify_listed(tree: RatchetTree, x: NodeIndex, unmerged: tuple[LeafIndex, ...], above: NodeIndex) -> None:
+    """Check that the next nodes down from `above` list the leaves below them that are unmerged there.
+
+    Those further down are compared with them in turn, so that all the lists of a tree are read twice and not once per
+    node above.
+    """
+    mine = within(unmerged, x)
+    if not mine or is_leaf(x):
+        return
+    node = tree.parent(x)
+    if node is None:
+        _verify_listed(tree, left(x), mine, above)
+        _verify_listed(tree, right(x), mine, above)
+        return
+    missing = min(set(mine).difference(node.unmerged_leaves), default=None)
+    message = f"leaf {missing} is unmerged at node {above}, but not at node {x} below it"
+    _require(missing is None, "R-12.4.3.1-17", message, missing)
 
 
 def verify_unique_encryption_keys(tree: RatchetTree, suite: TreeSuite) -> None:

@@ -102,6 +102,12 @@ def is_in_subtree(x: NodeIndex, head: NodeIndex) -> bool:
     return head - span <= x <= head + span
 
 
+def leaves_below(x: NodeIndex) -> range:
+    """Return the indices of the leaves in the subtree of `x`; of a leaf its own."""
+    span = (1 << level(x)) - 1
+    return range((x - span) >> 1, ((x + span) >> 1) + 1)
+
+
 def common_ancestor(x: NodeIndex, y: NodeIndex) -> NodeIndex:
     """Return the lowest node whose subtree holds both. Raises UsageError for what is no index."""
     if x < 0 or y < 0:

@@ -130,9 +130,10 @@ class RatchetTree:
     def filtered_direct_path(self, leaf: LeafIndex) -> tuple[tuple[NodeIndex, NodeIndex], ...]:
         """Return the direct path of a leaf, without nodes that reach nobody new; each with its child on the copath.
 
+        Raises UsageError for a leaf outside of the tree.
+
         RFC 9420 §4.1.2.
         """
-        self._require_inside(leaf)
         x = node_of(leaf)
         pairs = zip(direct_path(x, self.n_leaves), copath(x, self.n_leaves), strict=True)
         return tuple(pair for pair in pairs if not self._columns.is_subtree_blank(pair[1]))
@@ -254,14 +255,9 @@ class RatchetTree:
     def _blanks_above(self, leaf: LeafIndex) -> dict[NodeIndex, Content]:
         return dict.fromkeys(direct_path(node_of(leaf), self.n_leaves))
 
-    def _require_inside(self, leaf: LeafIndex) -> None:
-        if not 0 <= leaf < self.n_leaves:
-            raise UsageError(f"leaf {leaf} is not one of {self.n_leaves} leaves")
-
     def _require_member(self, leaf: LeafIndex) -> None:
-        self._require_inside(leaf)
         if self.leaf(leaf) is None:
-            raise UsageError(f"leaf {leaf} is blank")
+            raise UsageError(f"leaf {leaf} is blank, or not one of {self.n_leaves} leaves")
 
 
 def _with_unmerged(node: ParentNode, leaf: LeafIndex) -> ParentNode:

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from typing import Final
 
 from treekem.columns import NodeColumns
-from treekem.index import LeafIndex, NodeIndex, is_leaf, leaf_of, left, level, right
+from treekem.index import LeafIndex, NodeIndex, is_leaf, leaf_of, leaves_below, left, level, right
 from treekem.nodes import (
     Content,
     LeafNodeHashInput,
@@ -65,7 +65,7 @@ def original_tree_hash(
 
     RFC 9420 §7.9.
     """
-    unmerged = _within(unmerged, x)
+    unmerged = within(unmerged, x)
     if not unmerged:
         # Lists of unmerged leaves name leaves of their own subtree, so that nothing below is changed.
         return node_hash(columns, suite, x)
@@ -84,9 +84,7 @@ def _blank_subtree_hash(suite: TreeSuite, x: NodeIndex) -> bytes:
 
     All blank leaves hash differently, and a wide tree may have a million of them.
     """
-    n_leaves = 1 << level(x)
-    first = (x + 1 - n_leaves) >> 1
-    digests = [suite.hash(_BLANK_LEAF.pack(1, leaf, 0)) for leaf in range(first, first + n_leaves)]
+    digests = [suite.hash(_BLANK_LEAF.pack(1, leaf, 0)) for leaf in leaves_below(x)]
     length = encode_varint(suite.hash_length)
     while len(digests) > 1:
         pairs = zip(digests[::2], digests[1::2], strict=True)
@@ -109,8 +107,7 @@ def _parent_node_hash(suite: TreeSuite, node: ParentNode | None, left_hash: byte
     return suite.hash(encode_as(TreeHashInput, ParentNodeHashInput(node, left_hash, right_hash)))
 
 
-def _within(leaves: tuple[LeafIndex, ...], x: NodeIndex) -> tuple[LeafIndex, ...]:
+def within(leaves: tuple[LeafIndex, ...], x: NodeIndex) -> tuple[LeafIndex, ...]:
     """Return those of the increasing `leaves` that lie at or below node `x`."""
-    span = (1 << level(x)) - 1
-    first, last = (x - span) >> 1, (x + span) >> 1
-    return leaves[bisect_left(leaves, first) : bisect_left(leaves, last + 1)]
+    below = leaves_below(x)
+    return leaves[bisect_left(leaves, below.start) : bisect_left(leaves, below.stop)]

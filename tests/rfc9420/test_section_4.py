@@ -16,6 +16,7 @@ from treekem.index import (
     is_in_subtree,
     is_leaf,
     leaf_of,
+    leaves_below,
     left,
     level,
     node_of,
@@ -192,6 +193,8 @@ def test_index_arithmetic_equals_a_recursive_tree(n_leaves: int) -> None:
             lines = oracle.lineage(x), oracle.lineage(y)
             assert common_ancestor(x, y) == next(node for node in lines[0] if node in lines[1])
             assert is_in_subtree(x, y) == (y in lines[0])
+        found = [leaf for leaf in range(n_leaves) if is_in_subtree(NodeIndex(2 * leaf), x)]
+        assert list(leaves_below(x)) == found
 
 
 @pytest.mark.rfc("R-C-01")

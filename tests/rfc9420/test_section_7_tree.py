@@ -404,6 +404,7 @@ def test_malformed_vectors_are_refused() -> None:
     for data, rule in (
         (whole + b"\x00", "R-2.1-08"),
         (whole[:-1], "R-2.1-07"),
+        (whole[: -len(OTHER_LEAF)], "R-2.1-07"),
         (vector(LEAF[:-1]), "R-2.1-07"),
         (vector(LEAF, b"\x02" + PARENT[1:]), "R-2.1.1-02"),
         (vector(LEAF, b"\x01\x03" + PARENT[2:]), "R-2.1-10"),
