@@ -20,9 +20,11 @@ from treekem.nodes import Content, LeafSlot, ParentNode
 
 _BITS: Final = 6
 _FAN_OUT: Final = 1 << _BITS
-_SLOTS: Final = _FAN_OUT - 1
-_MIDDLE: Final = _SLOTS // 2
-_LEAVES: Final = sum(1 << slot for slot in range(0, _SLOTS, 2))
+SLOTS_OF_BLOCK: Final = _FAN_OUT - 1
+"""How many nodes a block holds."""
+
+_MIDDLE: Final = SLOTS_OF_BLOCK // 2
+_LEAVES: Final = sum(1 << slot for slot in range(0, SLOTS_OF_BLOCK, 2))
 _STRATA: Final = 6  # Enough for 2^35 leaves, and a leaf index is a uint32.
 
 
@@ -142,7 +144,7 @@ class NodeColumns:
     def _block(self, stratum: int, number: int) -> _Block:
         block = self._top
         for shift in range(_BITS * (self._stratum - stratum - 1), -1, -_BITS):
-            block = block.children[number >> shift & _SLOTS]
+            block = block.children[number >> shift & SLOTS_OF_BLOCK]
         return block
 
     def _digest_place(self, x: NodeIndex) -> tuple[_Block, int, int | None]:
@@ -152,7 +154,7 @@ class NodeColumns:
         if slot == _MIDDLE and stratum < self._stratum and block is _BLANK[stratum]:
             above = self._block(stratum + 1, number >> _BITS)
             if above is not _BLANK[stratum + 1]:
-                return above, slot, number & _SLOTS
+                return above, slot, number & SLOTS_OF_BLOCK
         return block, slot, None
 
 
@@ -168,7 +170,7 @@ class _Digests:
     __slots__ = ("by_blank_child", "by_slot")
 
     def __init__(self) -> None:
-        self.by_slot: list[bytes | None] = [None] * _SLOTS
+        self.by_slot: list[bytes | None] = [None] * SLOTS_OF_BLOCK
         self.by_blank_child: dict[int, bytes] = {}
 
 
@@ -228,9 +230,9 @@ def _lowest_bit(mask: int) -> int:
 
 
 def _blank_blocks() -> tuple[_Block, ...]:
-    blocks = [_Block((None,) * _SLOTS, ())]
+    blocks = [_Block((None,) * SLOTS_OF_BLOCK, ())]
     for _ in range(1, _STRATA):
-        blocks.append(_Block((None,) * _SLOTS, (blocks[-1],) * _FAN_OUT))
+        blocks.append(_Block((None,) * SLOTS_OF_BLOCK, (blocks[-1],) * _FAN_OUT))
     return tuple(blocks)
 
 
@@ -244,21 +246,21 @@ def _slots_from(slot: int) -> int:
 _BLANK: Final = _blank_blocks()
 """The one block per stratum that stands for every subtree without nodes."""
 
-_STALE: Final = tuple(_slots_from(slot) for slot in range(_SLOTS))
+_STALE: Final = tuple(_slots_from(slot) for slot in range(SLOTS_OF_BLOCK))
 
 
 def _place(x: NodeIndex) -> tuple[int, int, int]:
     """Return the stratum of a node, the number of its block there, and its slot in the block."""
     stratum, number = 0, int(x)
-    while number & _SLOTS == _SLOTS:
+    while number & SLOTS_OF_BLOCK == SLOTS_OF_BLOCK:
         stratum, number = stratum + 1, number >> _BITS
-    return stratum, number >> _BITS, number & _SLOTS
+    return stratum, number >> _BITS, number & SLOTS_OF_BLOCK
 
 
 def _node_at(stratum: int, number: int, slot: int) -> NodeIndex:
     x = number << _BITS | slot
     for _ in range(stratum):
-        x = x << _BITS | _SLOTS
+        x = x << _BITS | SLOTS_OF_BLOCK
     return NodeIndex(x)
 
 
@@ -285,7 +287,7 @@ def _edited(block: _Block, stratum: int, changes: list[_Placed]) -> _Block:
         if its_stratum == stratum:
             own[slot] = content
         else:
-            below.setdefault(number >> _BITS * (stratum - its_stratum - 1) & _SLOTS, []).append(change)
+            below.setdefault(number >> _BITS * (stratum - its_stratum - 1) & SLOTS_OF_BLOCK, []).append(change)
 
     if own:
         nodes = tuple(own.get(slot, node) for slot, node in enumerate(nodes))

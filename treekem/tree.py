@@ -5,9 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from typing import Final
 
 from treekem import tree_hashes
-from treekem.columns import NodeColumns, place_in_block
+from treekem.columns import SLOTS_OF_BLOCK, NodeColumns, place_in_block
 from treekem.errors import InvalidTree, UsageError
 from treekem.index import (
     LeafIndex,
@@ -26,6 +27,8 @@ from treekem.key_index import KeyIndex
 from treekem.nodes import Content, LeafSlot, ParentNode, decode_ratchet_tree, encode_ratchet_tree
 from treekem.rules import require
 from treekem.suite import TreeSuite
+
+_MAX_LEAVES: Final = 2**32  # A leaf index is a uint32.
 
 
 class RatchetTree:
@@ -231,12 +234,17 @@ class RatchetTree:
 
         Both follow from storage that is corrupt: `n_leaves` and the pieces are what a tree wrote.
         """
+        fits = 0 < n_leaves <= _MAX_LEAVES and n_leaves.bit_count() == 1
+        require(fits, InvalidTree, "R-4.1-01", f"no tree has {n_leaves} leaves")
         nodes: dict[NodeIndex, Content] = {}
         for number, encoded in blocks:
-            nodes |= decode_ratchet_tree(encoded, partial(place_in_block, NodeIndex(number)))[1]
-        is_size = n_leaves > 0 and n_leaves.bit_count() == 1
-        fits = is_size and max(nodes, default=0) < node_width(n_leaves)
-        require(fits, InvalidTree, "R-4.1-01", f"the pieces do not make a tree of {n_leaves} leaves")
+            place = partial(place_in_block, NodeIndex(number))
+            fits = number >= 0 and place(0) == number
+            require(fits, InvalidTree, "R-4.1-01", f"no piece of a tree has the number {number}")
+            n_entries, found = decode_ratchet_tree(encoded, place)
+            fits = n_entries <= SLOTS_OF_BLOCK and max(found) < node_width(n_leaves)
+            require(fits, InvalidTree, "R-4.1-01", f"piece {number} does not belong to a tree of {n_leaves} leaves")
+            nodes |= found
         return cls(NodeColumns.of(n_leaves, nodes))
 
     def _content(self, x: NodeIndex) -> Content:
