@@ -177,7 +177,7 @@ class Group:
             encoded = self._sized(encode(message))
             pending = PendingProposal(queued, update_key)
             self._spend(key, standing.proposal_batch(pending))
-            standing.proposals[reference] = pending
+            standing.proposals.setdefault(reference, pending)
             return SentProposal(encoded, reference)
 
     def commit(

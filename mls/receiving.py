@@ -225,12 +225,10 @@ def _record_proposal(
     _verify_sender_allowed(sender, env)
     reference = proposal_ref(state.suite, content)
     queued = QueuedProposal(inner.proposal, sender, reference)
-    event = ProposalReceived(reference, inner.proposal, sender)
-    if reference in standing.proposals:
-        return event
-    _verify_room(standing, sender, env)
-    demands = Demands.of(state.group.context, state.suite)
-    verify_proposal(state.group, queued, env, demands)
+    if reference not in standing.proposals:
+        _verify_room(standing, sender, env)
+        demands = Demands.of(state.group.context, state.suite)
+        verify_proposal(state.group, queued, env, demands)
     pending = PendingProposal(queued)
     batch = standing.proposal_batch(pending)
     if key is not None:
@@ -238,8 +236,8 @@ def _record_proposal(
     store.apply(batch)
     if key is not None:
         standing.secret_tree.apply(key)
-    standing.proposals[reference] = pending
-    return event
+    standing.proposals.setdefault(reference, pending)
+    return ProposalReceived(reference, inner.proposal, sender)
 
 
 def _verify_sender_allowed(sender: Sender, env: Environment) -> None:

@@ -84,7 +84,9 @@ class Standing:
         return ratchet_records(self.prefix, epoch, staged.records)
 
     def proposal_batch(self, pending: PendingProposal) -> dict[str, bytes | None]:
-        """Return what recording a proposal adds."""
+        """Return what recording a proposal adds: nothing for one that is recorded, as equal ones have one reference."""
+        if pending.queued.reference in self.proposals:
+            return {}
         return {f"{self.prefix}proposal/{len(self.proposals):08}": pack_proposal(pending)}
 
     def candidate_batch(self, candidate: Candidate) -> dict[str, bytes | None]:

@@ -253,6 +253,26 @@ def test_own_proposals_that_come_back_are_recognised(private: bool) -> None:
     assert len(alice.proposals) == 1
 
 
+@FRAMES
+def test_a_proposal_made_twice_is_one(private: bool) -> None:
+    world = World(private_handshakes=private)
+    alice, bob, carol = world.group(3)
+    first, again = alice.propose(Remove(2)), alice.propose(Remove(2))
+    assert first.ref == again.ref
+    events = [bob.receive(each.message) for each in (first, again)]
+    assert events[0] == events[1]
+    if private:
+        assert_refused(bob, again.message, UnavailableSecret, "R-9.2-08", Code.KEY_CONSUMED)
+    assert (len(alice.proposals), len(bob.proposals)) == (1, 1)
+    world.commit(bob, (), alice)
+    for name in ("member-0", "member-1"):
+        assert not any("/proposal/" in key for key in records(world.stores[name]))
+    alice, bob = world.restart(alice), world.restart(bob)
+    assert alice.proposals == bob.proposals == ()
+    alice.encrypt(b"nothing is pending")
+    assert carol.epoch == 1
+
+
 def test_how_many_proposals_wait_is_limited() -> None:
     world = World(max_pending_proposals=3, max_pending_proposals_per_sender=2)
     alice, bob, carol, dora = world.group(4)
