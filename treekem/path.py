@@ -291,10 +291,11 @@ def _place_of_receiver(
 ) -> tuple[tuple[int, int], NodeIndex, NodeIndex]:
     """Return where the receiver's ciphertext stands, the node it is sealed to, and the node whose secret it holds."""
     for index, (node, copath_child) in enumerate(tree.filtered_direct_path(sender)):
-        if is_in_subtree(node_of(me), copath_child):
-            for position, recipient in enumerate(_recipients(tree, copath_child, new_leaves)):
-                if recipient in private_keys:
-                    return (index, position), recipient, node
+        if not is_in_subtree(node_of(me), copath_child):
+            continue
+        for position, recipient in enumerate(_recipients(tree, copath_child, new_leaves)):
+            if recipient in private_keys:
+                return (index, position), recipient, node
     raise UsageError(f"leaf {me} holds no private key that opens a path of leaf {sender}")
 
 
