@@ -95,10 +95,16 @@ def verify_signature(
     suite: CipherSuite, key: bytes, label: bytes, content: bytes, signature: bytes, rule: str, whose: str
 ) -> None:
     """Check a signature, and name the rule when it fails. Raises InvalidSignature."""
+    is_good = _is_signed(suite, key, label, content, signature)
+    require(is_good, InvalidSignature, rule, f"{whose} signature does not verify")
+
+
+def _is_signed(suite: CipherSuite, key: bytes, label: bytes, content: bytes, signature: bytes) -> bool:
     try:
         suite.verify_with_label(key, label, content, signature)
-    except InvalidSignature as error:
-        raise InvalidSignature(f"{whose} signature does not verify", rule=rule) from error
+    except InvalidSignature:
+        return False
+    return True
 
 
 def verify_self_description(leaf: LeafNode, index: LeafIndex) -> None:
