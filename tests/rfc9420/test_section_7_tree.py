@@ -288,7 +288,9 @@ def test_a_parent_hash_that_was_emptied_is_refused() -> None:
     tree = grown_group().tree
     for x, node in tree.parents():
         if x != root(8) and node.parent_hash:
-            refused_both_ways(with_parent(tree, x, parent_hash=b""))
+            emptied = with_parent(tree, x, parent_hash=b"")
+            refused_both_ways(emptied)
+            assert refusal(verify_tree_structure, emptied, SUITE)[0] == "R-7.9.2-03"
 
 
 @pytest.mark.rfc("R-7.9.2-02")
