@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from itertools import chain
 from random import Random
 
@@ -11,12 +12,14 @@ from hypothesis import strategies as st
 
 from mls.crypto import cipher_suite
 from tests.support.naive_tree import NaiveTree
+from tests.support.tree_builder import leaf_named, parent_named, tree_of
 from tests.support.tree_group import TreeGroup, leaf_node
 from treekem import reference
-from treekem.hashing import verify_tree_structure
-from treekem.index import LeafIndex, NodeIndex, common_ancestor, direct_path, node_of, node_width
+from treekem.errors import InvalidTree
+from treekem.hashing import verify_tree_structure, verify_unmerged_leaves
+from treekem.index import LeafIndex, NodeIndex, common_ancestor, direct_path, leaves_below, node_of, node_width
 from treekem.leaf_node import CommitSource
-from treekem.nodes import LeafSlot
+from treekem.nodes import Content, LeafSlot
 from treekem.path import plan_path
 from treekem.suite import PathSecret
 from treekem.tree import RatchetTree
@@ -267,6 +270,48 @@ def commit(group: TreeGroup, sender: LeafIndex) -> None:
             node = group.tree.parent(x)
             assert node is None or me in node.unmerged_leaves
         assert me == sender or common_ancestor(node_of(sender), node_of(me)) in keys
+
+
+def lists_are_sound(tree: RatchetTree) -> bool:
+    """Judge lists of unmerged leaves by the words of RFC 9420 §12.4.3.1, leaf by leaf."""
+    lists = {x: list(node.unmerged_leaves) for x, node in tree.parents()}
+    return all(
+        unmerged == sorted(set(unmerged))
+        and all(
+            tree.leaf(leaf) is not None
+            and x in (above := direct_path(node_of(leaf), tree.n_leaves))
+            and all(leaf in lists.get(y, [leaf]) for y in above[: above.index(x)])
+            for leaf in unmerged
+        )
+        for x, unmerged in lists.items()
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.rfc("R-7.1-02", "R-12.4.3.1-16", "R-12.4.3.1-17")
+def test_lists_of_unmerged_leaves_are_judged_as_worded(seed: int) -> None:
+    random = Random(seed)
+    verdicts = []
+    for _ in range(300):
+        n_leaves = random.choice((2, 4, 8, 16))
+        contents: dict[int, Content] = {2 * leaf: leaf_named(str(leaf)) for leaf in range(n_leaves)}
+        del contents[2 * random.randrange(n_leaves)]
+        joined = [leaf for leaf in range(n_leaves) if 2 * leaf in contents and random.random() < 0.3]
+        for x in map(NodeIndex, range(1, 2 * n_leaves - 1, 2)):
+            unmerged = [leaf for leaf in joined if leaf in leaves_below(x)]
+            match random.randrange(30):
+                case 0:
+                    unmerged = unmerged[1:]
+                case 1:
+                    unmerged.append(random.randrange(n_leaves))
+                case number if number < 10:
+                    continue
+            contents[x] = parent_named(str(x), *unmerged)
+        tree = tree_of(n_leaves, contents)
+        verdicts.append(lists_are_sound(tree))
+        with nullcontext() if verdicts[-1] else pytest.raises(InvalidTree):
+            verify_unmerged_leaves(tree)
+    assert 50 < sum(verdicts) < 250
 
 
 @pytest.mark.rfc("R-12.4.3.3-04")

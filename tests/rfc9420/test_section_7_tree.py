@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
-import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import permutations, product
+from typing import ClassVar
 
 import pytest
 
@@ -15,7 +13,7 @@ from mls.crypto import CipherSuite, cipher_suite
 from tests.support.tree_builder import key_named, leaf_named, parent_named, tree_of, with_parent
 from tests.support.tree_group import PUBLISHED, TreeGroup
 from treekem import reference
-from treekem.errors import Code, InvalidKey, InvalidTree, MalformedMessage, MLSError, UsageError
+from treekem.errors import Code, InvalidKey, InvalidTree, MalformedMessage, MLSError
 from treekem.hashing import (
     parent_hash,
     verify_parent_hashes,
@@ -27,7 +25,7 @@ from treekem.index import LeafIndex, NodeIndex, root
 from treekem.leaf_node import CommitSource, UpdateSource
 from treekem.nodes import LeafNodeHashInput, LeafSlot, ParentNodeHashInput, TreeHashInput
 from treekem.tree import RatchetTree
-from treekem.wire import encode_as, encode_varint
+from treekem.wire import encode_as
 
 SUITE = cipher_suite(1)
 
@@ -86,6 +84,12 @@ def test_unmerged_leaves_are_listed_all_the_way_down() -> None:
     tree = with_parent(merged(1), 3, unmerged=())
     assert refusal(verify_unmerged_leaves, tree) == ("R-12.4.3.1-17", Code.UNMERGED_LEAVES_INVALID)
     verify_unmerged_leaves(with_parent(merged(), 3, unmerged=(1,)))
+    # Blank nodes are passed on the way down, on either side.
+    for leaf, x in ((1, 1), (3, 5), (5, 9), (7, 13)):
+        contents = {**dict.fromkeys((3, 11)), x: parent_named("L"), 7: parent_named("R", leaf)}
+        over_blanks = merged().with_nodes({NodeIndex(y): node for y, node in contents.items()})
+        assert refusal(verify_unmerged_leaves, over_blanks)[0] == "R-12.4.3.1-17"
+        verify_unmerged_leaves(with_parent(over_blanks, x, unmerged=(leaf,)))
 
 
 # §12.4.3.1 and §16.7: keys.
@@ -233,6 +237,29 @@ def test_hashes_are_remembered_per_hash_function() -> None:
         assert changed.tree_hash(suite) == reference.tree_hash(reference.nodes_of(changed), root(8), suite)
 
 
+class CountingSuite(CipherSuite):
+    """A suite that counts what it hashes."""
+
+    __slots__ = ()
+    hashed: ClassVar[list[bytes]] = []
+
+    def hash(self, data: bytes) -> bytes:
+        self.hashed.append(data)
+        return super().hash(data)
+
+
+@pytest.mark.rfc("R-7.8-06")
+def test_only_changed_paths_are_hashed_again() -> None:
+    suite = CountingSuite(SUITE.id, SUITE.name, SUITE.hpke, SUITE.signatures)
+    tree = TreeGroup.of_size(100, b"again").tree.update_leaf(LeafIndex(99), leaf_named("first"))
+    tree.tree_hash(suite)
+    CountingSuite.hashed.clear()
+    tree.tree_hash(suite)
+    assert CountingSuite.hashed == []
+    tree.update_leaf(LeafIndex(5), leaf_named("second")).tree_hash(suite)
+    assert len(CountingSuite.hashed) == 8
+
+
 # §7.9: parent hashes.
 
 
@@ -357,107 +384,6 @@ def test_swapped_subtrees_are_refused() -> None:
     tree = grown_group().tree
     moved = {NodeIndex(x): tree.parent(NodeIndex(y)) for x, y in ((9, 13), (13, 9))}
     refused_both_ways(tree.with_nodes(moved))
-
-
-# §12.4.3.3: the ratchet_tree vector.
-
-
-def vector(*entries: bytes) -> bytes:
-    body = b"".join(entries)
-    return encode_varint(len(body)) + body
-
-
-LEAF = b"\x01\x01" + leaf_named("A").encoded
-OTHER_LEAF = b"\x01\x01" + leaf_named("B").encoded
-PARENT = b"\x01\x02" + b"\x03key" + b"\x00" + b"\x00"
-BLANK = b"\x00"
-
-
-@pytest.mark.rfc("R-12.4.3.3-01", "R-12.4.3.3-04")
-def test_trees_are_padded_to_the_next_full_size() -> None:
-    for entries, n_leaves in (
-        ([LEAF], 1),
-        ([LEAF, BLANK, OTHER_LEAF], 2),
-        ([LEAF, PARENT, OTHER_LEAF, BLANK, LEAF], 4),
-        ([LEAF, *[BLANK] * 7, LEAF], 8),
-        ([LEAF, PARENT], 2),
-    ):
-        tree = RatchetTree.decode(vector(*entries))
-        assert (tree.n_leaves, tree.encode()) == (n_leaves, vector(*entries))
-
-
-@pytest.mark.parametrize("entries", [[], [BLANK], [LEAF, BLANK], [LEAF, BLANK, OTHER_LEAF, BLANK, BLANK]])
-@pytest.mark.rfc("R-12.4.3.3-03")
-def test_an_empty_tree_and_one_that_ends_in_a_blank_are_refused(entries: list[bytes]) -> None:
-    expected = ("R-12.4.3.3-03", Code.MALFORMED_TREE)
-    assert refusal(RatchetTree.decode, vector(*entries)) == expected
-
-
-@pytest.mark.parametrize("entries", [[PARENT], [LEAF, OTHER_LEAF], [LEAF, BLANK, PARENT], [LEAF, PARENT, BLANK, LEAF]])
-@pytest.mark.rfc("R-12.4.3.3-05")
-def test_leaves_and_parents_in_each_others_places_are_refused(entries: list[bytes]) -> None:
-    expected = ("R-12.4.3.3-05", Code.MALFORMED_TREE)
-    assert refusal(RatchetTree.decode, vector(*entries)) == expected
-
-
-@pytest.mark.rfc("R-2.1-07", "R-2.1-08", "R-2.1-10", "R-2.1.1-02")
-def test_malformed_vectors_are_refused() -> None:
-    whole = vector(LEAF, PARENT, OTHER_LEAF)
-    for data, rule in (
-        (whole + b"\x00", "R-2.1-08"),
-        (whole[:-1], "R-2.1-07"),
-        (whole[: -len(OTHER_LEAF)], "R-2.1-07"),
-        (vector(LEAF[:-1]), "R-2.1-07"),
-        (vector(LEAF, b"\x02" + PARENT[1:]), "R-2.1.1-02"),
-        (vector(LEAF, b"\x01\x03" + PARENT[2:]), "R-2.1-10"),
-        (b"", "R-2.1-07"),
-    ):
-        assert refusal(RatchetTree.decode, data, error=MalformedMessage)[0] == rule
-
-
-@pytest.mark.rfc("R-12.4.3.3-05", "R-2.1-07")
-def test_an_error_names_the_entry_and_the_byte() -> None:
-    start = len(vector(LEAF, BLANK, BLANK, BLANK, OTHER_LEAF)) - len(OTHER_LEAF)
-    with pytest.raises(MalformedMessage, match=r"ratchet_tree\[4\].* byte \d+") as cut:
-        RatchetTree.decode(vector(LEAF, BLANK, BLANK, BLANK, OTHER_LEAF[:20]))
-    assert (cut.value.index, cut.value.where) == (4, "ratchet_tree[4].LeafNode.encryption_key")
-    assert start <= cut.value.offset < start + 20
-    with pytest.raises(InvalidTree, match="node 3") as misplaced:
-        RatchetTree.decode(vector(LEAF, BLANK, BLANK, OTHER_LEAF))
-    assert misplaced.value.index == 3
-
-
-def test_a_vector_longer_than_allowed_is_refused() -> None:
-    for entries, n_leaves in (([LEAF], 1), ([LEAF, PARENT, OTHER_LEAF], 2), ([LEAF, *[BLANK] * 5, LEAF], 4)):
-        data = vector(*entries)
-        assert RatchetTree.decode(data, n_leaves).n_leaves == n_leaves
-        if n_leaves > 1:
-            expected = ("S-max_leaves", Code.LIMIT_EXCEEDED)
-            assert refusal(RatchetTree.decode, data, n_leaves // 2) == expected
-    # Nothing behind the limit is read.
-    assert refusal(RatchetTree.decode, vector(LEAF, BLANK, OTHER_LEAF, b"\x07"), 1)[0] == "S-max_leaves"
-    assert refusal(RatchetTree.decode, vector(bytes(1000)), 8)[0] == "S-max_leaves"
-
-
-@pytest.mark.parametrize("last", [b"", LEAF], ids=["blanks alone", "a member at the end"])
-def test_many_blanks_cost_little(last: bytes) -> None:
-    data = vector(LEAF, bytes(2**20 - 1), last)
-    tracemalloc.start()
-    start = time.process_time()
-    with contextlib.suppress(InvalidTree):
-        RatchetTree.decode(data)
-    spent = time.process_time() - start
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert spent < 0.25
-    assert peak < 16 * len(data)
-
-
-@pytest.mark.rfc("R-12.4.3.3-02")
-def test_a_tree_without_members_is_not_sent() -> None:
-    empty = tree_of(1, {})
-    with pytest.raises(UsageError):
-        empty.encode()
 
 
 def test_records_that_do_not_fit_are_refused() -> None:
