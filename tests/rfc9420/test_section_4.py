@@ -145,8 +145,10 @@ def test_queries_beyond_the_tree_find_blanks() -> None:
             RESOLUTIONS.remove_leaf(LeafIndex(2 * leaf))
     assert RESOLUTIONS.parent(NodeIndex(0)) is None
     assert RESOLUTIONS.encryption_key(NodeIndex(4)) is None
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="leaf 2 is blank"):
         RESOLUTIONS.update_leaf(LeafIndex(2), leaf_named("C"))
+    with pytest.raises(UsageError, match="leaf 2 is blank"):
+        RESOLUTIONS.remove_leaf(LeafIndex(2))
 
 
 class Oracle:
