@@ -72,14 +72,14 @@ class SentProposal:
 class PendingCommit:
     """A commit that we made: deliver `message`, and `welcome` once the commit is taken; then merge it.
 
-    `ratchet_tree` accompanies a Welcome that does not carry the tree. `left_out` names pending proposals that did not
-    go in, by reference, with the reason. RFC 9420 §12.4.1, §14.
+    `ratchet_tree` accompanies a Welcome that does not carry the tree. `left_out` holds pending proposals that did not
+    go in, each with the reason. RFC 9420 §12.4.1, §14.
     """
 
     message: bytes
     welcome: bytes | None
     ratchet_tree: bytes | None
     effect: Effect
-    left_out: tuple[tuple[bytes, str], ...]
+    left_out: tuple[tuple[ProposalReceived, str], ...]
     epoch: int
     candidate: str = field(repr=False)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 
 from mls.drafting import draft_proposal, draft_update
-from mls.epoch.create_commit import CommitOrder, create_commit, protect, signed_content
+from mls.epoch.create_commit import CommitOrder, CreatedCommit, create_commit, protect, signed_content
 from mls.epoch.effect import Member, member_of
 from mls.epoch.environment import Environment
 from mls.epoch.leaves import Demands
@@ -39,12 +39,12 @@ from mls.messages import (
     ProtocolVersion,
     WireFormat,
 )
-from mls.receiving import Received, receive_message
+from mls.receiving import Received, receive_message, verify_room
 from mls.schedule.key_schedule import ExportedSecret, export_secret
 from mls.schedule.secret_tree import StagedKey
 from mls.store.candidates import Candidate, candidate_name
 from mls.store.seam import Batch, Store
-from mls.store.standing import Standing
+from mls.store.standing import Standing, wipe_states
 from treekem.suite import HPKEPrivateKey
 from treekem.wire import encode
 
@@ -117,6 +117,7 @@ class Group:
     def export_secret(self, label: str | bytes, context: bytes, length: int) -> ExportedSecret:
         """Return a secret of `length` bytes that all members of this epoch can derive. RFC 9420 §8.5."""
         with self._exclusive():
+            self._verify_alive()
             name = label.encode() if isinstance(label, str) else label
             state = self._standing.state
             return export_secret(state.suite, state.secrets.exporter, name, context, length)
@@ -124,8 +125,9 @@ class Group:
     def group_info(self, *, ratchet_tree: bool = True) -> bytes:
         """Return a signed GroupInfo, for clients that join by an external commit. RFC 9420 §12.4.3."""
         with self._exclusive():
+            self._verify_alive()
             info = create_group_info(self._standing.state, ratchet_tree=ratchet_tree)
-            return encode(MLSMessage(ProtocolVersion.MLS10, info))
+            return self._sized(encode(MLSMessage(ProtocolVersion.MLS10, info)), "max_welcome_bytes")
 
     def fingerprint(self) -> bytes:
         """Hash what this client holds of the group: the agreed state, and what every ratchet has consumed and kept.
@@ -152,8 +154,7 @@ class Group:
     @property
     def proposals(self) -> tuple[ProposalReceived, ...]:
         """The proposals that wait for a commit, in the order of their arrival."""
-        queued = [each.queued for each in self._standing.proposals.values()]
-        return tuple(ProposalReceived(each.reference, each.proposal, each.sender) for each in queued)
+        return tuple(map(self._waiting, self._standing.proposals))
 
     @property
     def pending(self) -> tuple[PendingCommit, ...]:
@@ -171,6 +172,8 @@ class Group:
             content = signed_content(standing.state, ProposalContent(proposal), wire_format, authenticated_data)
             reference = proposal_ref(standing.state.suite, content)
             queued = QueuedProposal(proposal, MemberSender(standing.state.own.index), reference)
+            if reference not in standing.proposals:
+                verify_room(standing, queued.sender, env)
             demands = Demands.of(standing.state.group.context, standing.state.suite)
             verify_proposal(standing.state.group, queued, env, demands, strict=True)
             message, key = protect(standing.state, content, standing.keys, env, private=private)
@@ -207,12 +210,9 @@ class Group:
                 selection.taken, path, tree == "inside", env.settings.private_handshakes, authenticated_data
             )
             created = create_commit(standing.state, order, standing.keys, env)
-            welcome = None
-            if created.welcome is not None:
-                welcome = self._sized(encode(MLSMessage(ProtocolVersion.MLS10, created.welcome)), "max_welcome_bytes")
             candidate = Candidate(
                 message=self._sized(encode(created.message)),
-                welcome=welcome,
+                welcome=self._welcome_of(created, beside=tree == "beside"),
                 tree_beside=tree == "beside",
                 left_out=tuple((queued.reference, reason) for queued, reason in selection.left_out),
                 transition=created.transition,
@@ -244,7 +244,8 @@ class Group:
             if commit.candidate not in self._standing.candidates:
                 raise UsageError("this commit is of another epoch", code=Code.STALE_HANDLE)
             self._store.apply({f"{self._standing.prefix}candidate/{commit.candidate}": None})
-            del self._standing.candidates[commit.candidate]
+            candidate = self._standing.candidates.pop(commit.candidate)
+            wipe_states([candidate.transition.state], kept=self._standing.state)
 
     # Talking.
 
@@ -319,6 +320,15 @@ class Group:
             raise UsageError(f"{len(unknown)} of the references to include are not pending")
         return [pending[reference].queued for reference in include]
 
+    def _welcome_of(self, created: CreatedCommit, *, beside: bool) -> bytes | None:
+        """Return the Welcome of a commit, once those that it is for can take it and the tree that comes with it."""
+        state = created.transition.state
+        if created.welcome is None or state is None:
+            return None
+        if beside:
+            self._sized(state.group.tree.encode(), "max_welcome_bytes")
+        return self._sized(encode(MLSMessage(ProtocolVersion.MLS10, created.welcome)), "max_welcome_bytes")
+
     def _sized(self, message: bytes, setting: str = "max_message_bytes") -> bytes:
         limit: int = getattr(self._environment().settings, setting)
         if len(message) > limit:
@@ -348,6 +358,10 @@ class Group:
             return commit.transition, commit.key
         raise UsageError("this commit is of another epoch or group", code=Code.STALE_HANDLE, rule="R-14-05")
 
+    def _waiting(self, reference: bytes) -> ProposalReceived:
+        queued = self._standing.proposals[reference].queued
+        return ProposalReceived(reference, queued.proposal, queued.sender)
+
     def _pending_commit(self, candidate: Candidate) -> PendingCommit:
         state = candidate.transition.state
         beside = candidate.tree_beside and candidate.welcome is not None and state is not None
@@ -356,7 +370,7 @@ class Group:
             welcome=candidate.welcome,
             ratchet_tree=state.group.tree.encode() if beside and state is not None else None,
             effect=candidate.transition.effect,
-            left_out=candidate.left_out,
+            left_out=tuple((self._waiting(reference), reason) for reference, reason in candidate.left_out),
             epoch=self.epoch,
             candidate=candidate.name,
         )

@@ -179,7 +179,7 @@ def test_a_committer_leaves_out_what_it_may_not_commit(scene: Scene) -> None:
     for sent in (remove, unknown, useful):
         alice.receive(sent.message)
     pending = alice.commit()
-    assert {reference for reference, _ in pending.left_out} == {own.ref, remove.reference, unknown.reference}
+    assert {proposal.ref for proposal, _ in pending.left_out} == {own.ref, remove.reference, unknown.reference}
     assert all(reason for _, reason in pending.left_out)
     assert pending.effect.extensions_changed
 

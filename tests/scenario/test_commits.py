@@ -186,7 +186,7 @@ def test_proposals_wait_for_a_commit_and_nobody_talks_meanwhile(private: bool, r
 
     pending = world.commit(alice, (), bob, carol, dora)
     assert dora.is_retired
-    assert [reference for reference, _ in pending.left_out] == [sent[2].ref]
+    assert [proposal.ref for proposal, _ in pending.left_out] == [sent[2].ref]
     erin = join(world.clients["erin"], pending)
     world.agree(alice, bob, carol, erin)
     assert erin.me.leaf == 3
