@@ -396,6 +396,9 @@ def test_records_that_do_not_fit_are_refused() -> None:
         assert refusal(RatchetTree.from_blocks, 8, [(number, records[0][1])])[0] == "R-4.1-01"
     too_long = tree_of(64, {0: leaf_named("A"), 2 * 32: leaf_named("B")}).encode()
     assert refusal(RatchetTree.from_blocks, 64, [(0, too_long)])[0] == "R-4.1-01"
+    next_to_it = tree_of(16, {0: leaf_named("A"), 15: parent_named("P")}).encode()
+    assert refusal(RatchetTree.from_blocks, 8, [(0, next_to_it)])[0] == "R-4.1-01"
+    assert RatchetTree.from_blocks(16, [(0, next_to_it)]).encode() == next_to_it
     with pytest.raises(MalformedMessage):
         RatchetTree.from_blocks(8, [(0, records[0][1][:-1])])
 
