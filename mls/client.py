@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from mls.arguments import verify_bytes, verify_message
 from mls.crypto import SUITES, CipherSuite, SignatureKeyPair, SignaturePrivateKey, cipher_suite
 from mls.drafting import read_key_package
 from mls.epoch.effect import Member, member_of
@@ -21,7 +22,7 @@ from mls.epoch.leaves import Demands, verify_key_package
 from mls.epoch.members import leaf_nodes
 from mls.epoch.state import EpochState
 from mls.epoch.welcome import references
-from mls.errors import Code, InvalidWelcome, StorageError, UsageError, WrongGroup
+from mls.errors import Code, InvalidFraming, InvalidWelcome, StorageError, UsageError, WrongGroup
 from mls.group import Group
 from mls.header import read_header
 from mls.identity import CredentialPolicy, Identity
@@ -131,7 +132,7 @@ class Client:
         """
         record = store.read(CLIENT_KEY)
         if record is None:
-            raise StorageError("the store holds no client")
+            raise StorageError("the store holds no client: create one")
         chosen = Settings() if settings is None else settings
         identity = unpack_identity(record)
         return cls(store, identity, policy=policy, settings=chosen, clock=clock, entropy=entropy)
@@ -201,12 +202,15 @@ class Client:
 
     def add_psk(self, psk_id: bytes, secret: bytes) -> None:
         """Keep a pre-shared key under a name that the group knows it by; it should have full entropy. RFC 9420 §8.4."""
+        verify_bytes(psk_id, "the id of a pre-shared key")
+        verify_bytes(secret, "a pre-shared key")
         if not secret:
             raise UsageError("a pre-shared key is not empty")
         self._store.apply({psk_key(psk_id): pack(secret)})
 
     def forget_psk(self, psk_id: bytes) -> None:
         """Delete a pre-shared key; one that is not held is no error."""
+        verify_bytes(psk_id, "the id of a pre-shared key")
         self._store.apply({psk_key(psk_id): None})
 
     # Groups.
@@ -219,13 +223,15 @@ class Client:
         """
         env = self._environment()
         name = env.entropy(_GROUP_ID_LENGTH) if group_id is None else group_id
+        verify_bytes(name, "a group id")
         if self._store.read(epoch_key(name)) is not None:
             raise UsageError("this client is in a group of this id", code=Code.GROUP_EXISTS, rule="R-11-10")
         bundle = self._create_bundle(28 * DAY, last_resort=False, extensions=())
         return self._founded(create_epoch_zero(name, bundle, extensions, env), {})
 
     def group(self, group_id: bytes) -> Group:
-        """Return a group that this client is in. Raises WrongGroup or StorageError."""
+        """Return a group that this client is in, one object as long as it lasts. Raises WrongGroup or StorageError."""
+        verify_bytes(group_id, "a group id")
         group = self._groups.get(group_id)
         if group is None or group.is_retired:
             if self._store.read(epoch_key(group_id)) is None:
@@ -240,6 +246,7 @@ class Client:
         Raises InvalidWelcome, InvalidGroupInfo, InvalidTree and what they are derived from, UnavailableSecret or
         Refused. RFC 9420 §12.4.3.1.
         """
+        verify_message(welcome)
         read_header(welcome, self._settings)
         if ratchet_tree is not None and len(ratchet_tree) > self._settings.max_welcome_bytes:
             raise InvalidWelcome(
@@ -261,11 +268,13 @@ class Client:
 
         Raises MLSError; nothing has changed then.
         """
+        verify_message(data)
         header = read_header(data, self._settings)
         if header.wire_format is WireFormat.WELCOME:
             return self.join(data)
         if header.wire_format in {WireFormat.GROUP_INFO, WireFormat.KEY_PACKAGE}:
-            raise UsageError("a GroupInfo or key package is not received, but handed to who uses it")
+            message = "a GroupInfo or key package is not received, but handed to who uses it"
+            raise InvalidFraming(message)
         return self.group(header.group_id).receive(data)
 
     # Inside.
@@ -308,7 +317,8 @@ class Client:
     ) -> KeyPackageBundle:
         env, suite = self._environment(), self._suite
         if not 0 < lifetime <= env.settings.max_lifetime:
-            raise UsageError(f"a lifetime of {lifetime} s", rule="R-7.2-13", code=Code.LIFETIME_INVALID)
+            message = f"a lifetime of {lifetime} s, where max_lifetime is {env.settings.max_lifetime} s"
+            raise UsageError(message, rule="R-7.2-13", code=Code.LIFETIME_INVALID)
         init_keys, encryption_keys = suite.generate_key_pair(env.entropy), suite.generate_key_pair(env.entropy)
         span = Lifetime(max(0, env.now - env.settings.clock_skew), env.now + lifetime)
         leaf = self._signed_leaf(encryption_keys.public, span)

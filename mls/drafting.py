@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from mls import intents
+from mls.arguments import leaf_to_remove
 from mls.epoch.create_commit import own_leaf_content, sign_leaf
 from mls.epoch.environment import Environment
 from mls.epoch.state import EpochState
@@ -26,7 +27,6 @@ from mls.messages import (
     UpdateSource,
 )
 from mls.rules import require
-from treekem.index import LeafIndex
 from treekem.suite import HPKEPrivateKey
 from treekem.wire import decode
 
@@ -53,7 +53,7 @@ def draft_proposal(state: EpochState, intent: _Drafted, env: Environment) -> Pro
         case intents.Add(key_package=key_package):
             return Add(read_key_package(key_package))
         case intents.Remove(member=member):
-            return Remove(LeafIndex(member) if isinstance(member, int) else member.leaf)
+            return Remove(leaf_to_remove(member))
         case intents.PreSharedKey(psk_id=psk_id):
             return PreSharedKey(PreSharedKeyID(ExternalPSK(psk_id), env.entropy(state.suite.hash_length)))
         case intents.ResumptionPSK(epoch=epoch, group_id=group_id):

@@ -64,7 +64,7 @@ class StagedCommit:
 class SentProposal:
     """A proposal that we made: the message to deliver, and the reference by which a commit may cover it."""
 
-    message: bytes
+    message: bytes = field(repr=False)
     ref: bytes
 
 
@@ -76,9 +76,9 @@ class PendingCommit:
     go in, each with the reason. RFC 9420 §12.4.1, §14.
     """
 
-    message: bytes
-    welcome: bytes | None
-    ratchet_tree: bytes | None
+    message: bytes = field(repr=False)
+    welcome: bytes | None = field(repr=False)
+    ratchet_tree: bytes | None = field(repr=False)
     effect: Effect
     left_out: tuple[tuple[ProposalReceived, str], ...]
     epoch: int

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 
+from mls.arguments import verify_intents, verify_message
 from mls.drafting import draft_proposal, draft_update
 from mls.epoch.create_commit import CommitOrder, CreatedCommit, create_commit, protect, signed_content
 from mls.epoch.effect import Member, member_of
@@ -60,7 +61,8 @@ class Group:
         self._retired = False
 
     def __repr__(self) -> str:
-        return f"<Group {self.group_id.hex()}, epoch {self.epoch}>"
+        state = ", retired" if self._retired else ""
+        return f"<Group {self.group_id.hex()}, epoch {self.epoch}{state}>"
 
     # What members agree on.
 
@@ -111,12 +113,16 @@ class Group:
 
     @property
     def is_retired(self) -> bool:
-        """Whether this client was removed, and the group wiped."""
+        """Whether this client was removed, and the group wiped; what was public, such as `members`, still shows."""
         return self._retired
 
     def export_secret(self, label: str | bytes, context: bytes, length: int) -> ExportedSecret:
-        """Return a secret of `length` bytes that all members of this epoch can derive. RFC 9420 §8.5."""
+        """Return a secret of `length` bytes that all members of this epoch can derive. Raises UsageError.
+
+        RFC 9420 §8.5.
+        """
         with self._exclusive():
+            self._verify_alive()
             self._verify_alive()
             name = label.encode() if isinstance(label, str) else label
             state = self._standing.state
@@ -200,6 +206,7 @@ class Group:
         """
         with self._exclusive():
             self._verify_sending()
+            verify_intents(intents)
             if tree not in {"inside", "beside"}:
                 raise UsageError(f"tree is 'inside' or 'beside', not {tree!r}")
             env, standing = self._environment(), self._standing
@@ -277,6 +284,7 @@ class Group:
         """
         with self._exclusive():
             self._verify_alive()
+            verify_message(data)
             candidate = self._standing.candidates.get(candidate_name(data))
             if candidate is not None:
                 return self._own_commit(candidate)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mls.epoch.environment import Environment
 from mls.epoch.proposals import Applied, QueuedProposal
@@ -20,8 +20,8 @@ class Member:
 
     leaf: LeafIndex
     identity: bytes
-    credential: Credential
-    signature_key: bytes
+    credential: Credential = field(repr=False)
+    signature_key: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from mls.messages import (
     Credential,
     Extension,
     ExternalInit,
+    ExternalPSK,
     GroupContextExtensions,
     KeyPackage,
     LeafNode,
@@ -422,9 +423,19 @@ def psks_of(psk_ids: Iterable[PreSharedKeyID], env: Environment) -> list[tuple[P
     for index, psk_id in enumerate(psk_ids):
         psk = env.psk(psk_id)
         if psk is None:
-            raise UnavailableSecret(f"PSK {index} is not held", rule="R-12.3-05", code=Code.PSK_UNKNOWN, index=index)
+            message = f"PSK {index}, {_described(psk_id)}, is not held"
+            raise UnavailableSecret(message, rule="R-12.3-05", code=Code.PSK_UNKNOWN, index=index)
         found.append((psk_id, psk))
     return found
+
+
+def _described(psk_id: PreSharedKeyID) -> str:
+    """Name a pre-shared key for people; names come from others, and may be long."""
+    match psk_id.psk:
+        case ExternalPSK(psk_id=name):
+            return f"external {name[:32]!r}"
+        case resumption:
+            return f"of epoch {resumption.psk_epoch} of group {resumption.psk_group_id[:32].hex()}"
 
 
 def is_path_required(proposals: Sequence[QueuedProposal]) -> bool:

@@ -17,7 +17,7 @@ LAYERS = (
     ("mls.messages",),
     ("mls.identity", "mls.schedule"),
     ("mls.epoch",),
-    ("mls.events", "mls.intents", "mls.header", "mls.store"),
+    ("mls.arguments", "mls.events", "mls.intents", "mls.header", "mls.store"),
     ("mls.client", "mls.group", "mls.drafting", "mls.receiving", "mls.merging"),
     ("mls",),  # the façade: it collects the names of the layers below
     ("mls.cli", "mls.__main__"),

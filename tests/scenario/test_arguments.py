@@ -1,0 +1,115 @@
+"""What an application hands in by mistake is refused by name, and costs nothing; what it prints is short."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mls import Add, Client, Group, Invitation, PreSharedKey, Remove, StagedCommit
+from mls.errors import Code, UnavailableSecret, UsageError
+from tests.support.world import World, records
+
+Mistake = Callable[[Client, Group, Any], object]
+
+MISTAKES: dict[str, tuple[Mistake, str]] = {
+    "psk id": (lambda client, _, text: client.add_psk(text, b"key"), "the id of a pre-shared key is bytes, not str"),
+    "psk": (lambda client, _, text: client.add_psk(b"id", text), "a pre-shared key is bytes, not str"),
+    "forgotten psk": (lambda client, _, text: client.forget_psk(text), "the id of a pre-shared key is bytes, not str"),
+    "new group": (lambda client, _, text: client.create_group(text), "a group id is bytes, not str"),
+    "group": (lambda client, _, text: client.group(text), "a group id is bytes, not str"),
+    "receive": (lambda client, _, text: client.receive(text), "a message is bytes, not str"),
+    "join": (lambda client, _, text: client.join(text), "a message is bytes, not str"),
+    "group's receive": (lambda _, group, text: group.receive(text), "a message is bytes, not str"),
+    "removal": (lambda _, group, text: group.commit([Remove(text)]), "Remove takes a Member"),
+    "proposed removal": (lambda _, group, text: group.propose(Remove(text)), "Remove takes a Member"),
+    "one intent": (lambda client, group, _: group.commit(bare(Add(client.key_package()))), "such as [Add(...)]"),
+    "no intent": (lambda _, group, text: group.commit([text]), "a str is not something"),
+}
+
+
+def bare(intent: Add) -> Any:  # noqa: ANN401  (what a program without types may pass)
+    return intent
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistaken_type_is_refused_by_name(name: str) -> None:
+    world = World()
+    (group,) = world.group(1)
+    client = world.clients["member-0"]
+    mistake, message = MISTAKES[name]
+    before = group.fingerprint()
+    with pytest.raises(UsageError) as caught:
+        mistake(client, group, "text")
+    assert message in caught.value.message
+    assert caught.value.code is Code.INVALID_ARGUMENT
+    assert group.fingerprint() == before
+
+
+def test_the_welcome_of_a_commit_that_adds_nobody_is_no_message() -> None:
+    world = World()
+    (group,) = world.group(1)
+    nothing: Any = group.commit().welcome
+    before = records(world.stores["member-0"])
+    for receive in (world.clients["member-0"].receive, world.clients["member-0"].join, group.receive):
+        with pytest.raises(UsageError, match="a message is bytes, not NoneType"):
+            receive(nothing)
+    assert records(world.stores["member-0"]) == before
+
+
+def test_messages_may_come_in_any_kind_of_octets() -> None:
+    alice, bob = World().group(2)
+    octets: Any = bytearray(alice.encrypt(b"hello"))
+    assert bob.receive(octets) is not None
+
+
+def test_members_are_removed_as_members_or_by_index() -> None:
+    alice, bob, carol = World().group(3)
+    assert alice.commit([Remove(bob.me), Remove(carol.me.leaf)]).effect.removed == (bob.me, carol.me)
+
+
+def test_a_retired_group_says_so_and_exports_nothing() -> None:
+    alice, bob = World().group(2)
+    assert bob.export_secret("label", b"", 16).expose() == alice.export_secret("label", b"", 16).expose()
+    staged = bob.receive(alice.commit([Remove(bob.me)]).message)
+    assert isinstance(staged, StagedCommit)
+    bob.merge(staged)
+    assert "retired" in repr(bob)
+    assert "retired" not in repr(alice)
+    for attempt in (lambda: bob.export_secret("label", b"", 16), bob.group_info):
+        with pytest.raises(UsageError) as caught:
+            attempt()
+        assert caught.value.code is Code.GROUP_RETIRED
+
+
+def test_an_absent_key_is_named() -> None:
+    world = World()
+    alice, bob = world.group(2)
+    world.clients["member-0"].add_psk(b"office", b"k" * 32)
+    for refused in (
+        lambda: bob.commit([PreSharedKey(b"office")]),
+        lambda: bob.receive(alice.commit([PreSharedKey(b"office")]).message),
+    ):
+        with pytest.raises(UnavailableSecret, match="b'office'"):
+            refused()
+
+
+def test_a_lifetime_out_of_bounds_names_the_bound() -> None:
+    world = World(max_lifetime=100)
+    client = world.client("alice")
+    client.key_package(lifetime=100)
+    with pytest.raises(UsageError, match="max_lifetime is 100 s"):
+        client.key_package(lifetime=101)
+
+
+def test_what_is_printed_is_short() -> None:
+    world = World()
+    (alice,) = world.group(1)
+    bob = world.client("bob")
+    commit = alice.commit([Add(bob.key_package())])
+    assert "message=" not in repr(commit)
+    assert "welcome=" not in repr(commit)
+    assert repr(alice.me) == "Member(leaf=0, identity=b'member-0')"
+    assert commit.welcome is not None
+    assert isinstance(bob.receive(commit.welcome), Invitation)
