@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 from typing import Final
 
 from mls.arguments import verify_bytes, verify_message
@@ -226,7 +227,8 @@ class Client:
         verify_bytes(name, "a group id")
         if self._store.read(epoch_key(name)) is not None:
             raise UsageError("this client is in a group of this id", code=Code.GROUP_EXISTS, rule="R-11-10")
-        bundle = self._create_bundle(28 * DAY, last_resort=False, extensions=())
+        lifetime = min(28 * DAY, self._settings.max_lifetime)
+        bundle = self._create_bundle(lifetime, last_resort=False, extensions=())
         return self._founded(create_epoch_zero(name, bundle, extensions, env), {})
 
     def group(self, group_id: bytes) -> Group:
@@ -254,10 +256,12 @@ class Client:
             )
         body = decode(MLSMessage, welcome).body
         if not isinstance(body, Welcome):
-            raise UsageError("the message is no Welcome")
+            raise InvalidWelcome("the message is no Welcome", code=Code.WRONG_WIRE_FORMAT)
         name, bundle = self._addressed(body)
-        state, inviter = join_by_welcome(body, bundle, ratchet_tree, self._environment())
-        bundle.init_key.wipe()
+        try:
+            state, inviter = join_by_welcome(body, bundle, ratchet_tree, self._environment())
+        finally:
+            bundle.init_key.wipe()
         if self._store.read(epoch_key(state.group.context.group_id)) is not None:
             raise InvalidWelcome("this client is in a group of this id", code=Code.GROUP_EXISTS, rule="R-12.4.3-06")
         used: dict[str, bytes | None] = {} if bundle.last_resort else {name: None}
@@ -285,7 +289,7 @@ class Client:
             policy=self._policy,
             now=int(self._clock()),
             entropy=self._entropy,
-            known_keys=lambda identity: known_keys(self._store, identity),
+            known_keys=cache(partial(known_keys, self._store)),
             psk=lambda psk_id: stored_psk(self._store, psk_id),
         )
 

@@ -9,7 +9,7 @@ from mls.arguments import leaf_to_remove
 from mls.epoch.create_commit import own_leaf_content, sign_leaf
 from mls.epoch.environment import Environment
 from mls.epoch.state import EpochState
-from mls.errors import InvalidKeyPackage, UsageError
+from mls.errors import Code, InvalidKeyPackage
 from mls.messages import (
     Add,
     ExternalPSK,
@@ -48,7 +48,10 @@ def draft_update(state: EpochState, env: Environment) -> tuple[Update, HPKEPriva
 
 
 def draft_proposal(state: EpochState, intent: _Drafted, env: Environment) -> Proposal:
-    """Return the proposal that an application asks for. Raises UsageError or MalformedMessage. RFC 9420 §12.1."""
+    """Return the proposal that an application asks for. Raises MalformedMessage or InvalidKeyPackage.
+
+    RFC 9420 §12.1.
+    """
     match intent:
         case intents.Add(key_package=key_package):
             return Add(read_key_package(key_package))
@@ -69,14 +72,14 @@ def draft_proposal(state: EpochState, intent: _Drafted, env: Environment) -> Pro
 
 
 def read_key_package(data: bytes) -> KeyPackage:
-    """Return the key package in an MLSMessage. Raises UsageError, MalformedMessage or InvalidKeyPackage.
+    """Return the key package in an MLSMessage. Raises MalformedMessage or InvalidKeyPackage.
 
     RFC 9420 §10.
     """
     message = decode(MLSMessage, data)
     body = message.body
     if not isinstance(body, KeyPackage):
-        raise UsageError("the message is no key package")
+        raise InvalidKeyPackage("the message is no key package", code=Code.WRONG_WIRE_FORMAT)
     same = body.version == message.version
     require(same, InvalidKeyPackage, "R-10-04", "the key package is of another version than its message")
     return body

@@ -123,7 +123,6 @@ class Group:
         """
         with self._exclusive():
             self._verify_alive()
-            self._verify_alive()
             name = label.encode() if isinstance(label, str) else label
             state = self._standing.state
             return export_secret(state.suite, state.secrets.exporter, name, context, length)

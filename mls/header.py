@@ -13,7 +13,7 @@ from mls.rules import require
 from mls.settings import Settings
 from treekem.wire import UInt16, UInt64, decode_prefix
 
-_PUBLIC = (WireFormat.PUBLIC_MESSAGE, WireFormat.PRIVATE_MESSAGE)
+_FRAMED = (WireFormat.PUBLIC_MESSAGE, WireFormat.PRIVATE_MESSAGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,11 @@ class Header:
     epoch: int = 0
     application: bool = False
 
+    @property
+    def is_framed(self) -> bool:
+        """Whether it is a PublicMessage or PrivateMessage, the two that are framed for a group."""
+        return self.wire_format in _FRAMED
+
 
 def read_header(data: bytes, settings: Settings) -> Header:
     """Read the first fields of an MLSMessage, whose size is checked first. Raises MalformedMessage. RFC 9420 §6."""
@@ -40,7 +45,7 @@ def read_header(data: bytes, settings: Settings) -> Header:
     known = number in set(WireFormat)
     require(known, MalformedMessage, "R-6-06", f"wire format {number}", code=Code.UNKNOWN_ENUM)
     wire_format = WireFormat(number)
-    if wire_format not in _PUBLIC:
+    if wire_format not in _FRAMED:
         _verify_size(data, settings.max_welcome_bytes, "S-max_welcome_bytes")
         return Header(wire_format)
     _verify_size(data, settings.max_message_bytes, "S-max_message_bytes")

@@ -29,8 +29,8 @@ def merge_transition(
     after = Standing(state, tree, past, frozen=transition.effect.reinit)
     effect = transition.effect
     members = (*effect.added, *(new for _, new in effect.updated))
-    batch = standing.merge_batch(after, key, env.settings)
-    store.apply({**batch, **pin_batch(store, members)})
+    forgotten = dict.fromkeys(standing.forgotten_psks(store, env.settings))
+    store.apply({**standing.merge_batch(after, key), **forgotten, **pin_batch(store, members)})
     # Written: from here on nothing can fail, and what the old epoch alone owned is wiped.
     state.secrets.encryption.wipe()
     if key is not None:

@@ -25,7 +25,6 @@ from mls.errors import (
     MLSError,
     Refused,
     UnavailableSecret,
-    UsageError,
     WrongEpoch,
     WrongGroup,
 )
@@ -73,6 +72,8 @@ def receive_message(standing: Standing, data: bytes, store: Store, env: Environm
     Raises MLSError, with nothing changed.
     """
     header = read_header(data, env.settings)
+    if not header.is_framed:
+        raise InvalidFraming(f"a {header.wire_format.name} is not a message to a group")
     _verify_group(standing, header)
     sight = _sight(standing, header)
     body = decode(MLSMessage, data).body
@@ -82,7 +83,7 @@ def receive_message(standing: Standing, data: bytes, store: Store, env: Environm
         case PrivateMessage():
             return _receive_private(standing, body, sight, store, env)
         case _:
-            raise UsageError(f"a {type(body).__name__} is not a message to a group")
+            raise AssertionError("the header said that the message is framed")
 
 
 def _verify_group(standing: Standing, header: Header) -> None:
@@ -226,7 +227,7 @@ def _record_proposal(
     reference = proposal_ref(state.suite, content)
     queued = QueuedProposal(inner.proposal, sender, reference)
     if reference not in standing.proposals:
-        _verify_room(standing, sender, env)
+        verify_room(standing, sender, env)
         demands = Demands.of(state.group.context, state.suite)
         verify_proposal(state.group, queued, env, demands)
     pending = PendingProposal(queued)
@@ -250,7 +251,11 @@ def _verify_sender_allowed(sender: Sender, env: Environment) -> None:
         require(allowed, Refused, "R-12.1.8-02", "clients may not propose themselves here", code=disabled)
 
 
-def _verify_room(standing: Standing, sender: Sender, env: Environment) -> None:
+def verify_room(standing: Standing, sender: Sender, env: Environment) -> None:
+    """Check that another proposal of a sender may wait. Raises InvalidProposal.
+
+    It holds for our own as well: a commit that covers what others did not keep splits the group.
+    """
     settings, held = env.settings, [each.queued.sender for each in standing.proposals.values()]
     fits = len(held) < settings.max_pending_proposals and held.count(sender) < settings.max_pending_proposals_per_sender
     text = "too many proposals are pending"

@@ -123,10 +123,11 @@ def membership_tag(
 
 
 def _tbm(content: AuthenticatedContent, context: GroupContext) -> bytes:
-    tbs = framed_content_tbs(content.content, WireFormat.PUBLIC_MESSAGE, context)
-    # AuthenticatedContentTBM is FramedContentTBS followed by the authentication data, which ends AuthenticatedContent.
-    head = encode_as(UInt16, content.wire_format) + encode(content.content)
-    return tbs + encode(content)[len(head) :]
+    # AuthenticatedContent, with version and context around what is signed; encoded once, as nothing vouches for it yet.
+    encoded = encode(content)
+    auth = (content.auth.signature, content.auth.confirmation_tag)
+    end = len(encoded) - sum(len(encode_as(bytes, each)) for each in auth if each is not None)
+    return encode_as(UInt16, ProtocolVersion.MLS10) + encoded[:end] + encode(context) + encoded[end:]
 
 
 def verify_sender(content: FramedContent, wire_format: WireFormat) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 from mls.crypto import CipherSuite
 from mls.epoch.environment import Environment
@@ -34,6 +35,8 @@ from mls.rules import require
 from treekem.index import LeafIndex
 from treekem.wire import decode
 
+_LARGEST_REMEMBERED: Final = 4_096
+
 
 @dataclass(frozen=True, slots=True)
 class Demands:
@@ -57,9 +60,16 @@ def credential_type(credential: Credential) -> CredentialType:
     return CredentialType.BASIC if isinstance(credential, BasicCredential) else CredentialType.X509
 
 
-@lru_cache(maxsize=16_384)
 def decode_leaf_node(encoded: bytes) -> LeafNode:
-    """Decode a leaf; the same leaves are looked at in every epoch, so recent ones are remembered."""
+    """Decode a leaf; the same leaves are looked at in every epoch, so recent ones are remembered.
+
+    Large ones are not: members decide how large their leaves are.
+    """
+    return _remembered_leaf(encoded) if len(encoded) <= _LARGEST_REMEMBERED else decode(LeafNode, encoded)
+
+
+@lru_cache(maxsize=16_384)
+def _remembered_leaf(encoded: bytes) -> LeafNode:
     return decode(LeafNode, encoded)
 
 

@@ -21,7 +21,7 @@ from mls.errors import (
     MLSError,
     UnavailableSecret,
 )
-from mls.identity import Place
+from mls.identity import Place, Subject
 from mls.messages import (
     Add,
     Credential,
@@ -390,14 +390,27 @@ def _verify_clients(applied: Applied, env: Environment) -> None:
     """§12.2: a client is in a group once, by the application's notion of a client."""
     if not applied.added:
         return
-    present: dict[bytes, list[LeafIndex]] = {}
-    for index, leaf in leaf_nodes(applied.tree):
-        present.setdefault(env.policy.identity(leaf.credential), []).append(index)
+    judged, new = set[LeafIndex](), applied.new_leaves
+    clients = _clients_beside(applied, env)
     for index, key_package in applied.added:
-        for other in present[env.policy.identity(key_package.leaf_node.credential)]:
-            if other != index:
-                rule = "R-12.2-07" if other in applied.new_leaves else "R-12.2-08"
-                _verify_other_client(applied.tree, key_package.leaf_node, other, rule, env)
+        judged.add(index)
+        beside = clients[env.policy.identity(key_package.leaf_node.credential)]
+        others = ((other, subject) for other, subject in beside.items() if other not in judged)
+        again = next((other for other, subject in others if env.policy.same_client(beside[index], subject)), None)
+        rule = "R-12.2-07" if again in new else "R-12.2-08"
+        message = f"the client of leaf {again} is added again"
+        require(again is None, InvalidProposalList, rule, message, leaf=again)
+
+
+def _clients_beside(applied: Applied, env: Environment) -> dict[bytes, dict[LeafIndex, Subject]]:
+    """Return all members of each identity that is added, each described once: they are compared in pairs."""
+    added = (env.policy.identity(key_package.leaf_node.credential) for _, key_package in applied.added)
+    clients: dict[bytes, dict[LeafIndex, Subject]] = {identity: {} for identity in added}
+    for index, leaf in leaf_nodes(applied.tree):
+        beside = clients.get(env.policy.identity(leaf.credential))
+        if beside is not None:
+            beside[index] = env.subject(leaf.credential, leaf.signature_key)
+    return clients
 
 
 def _verify_other_client(tree: RatchetTree, leaf: LeafNode, other: LeafIndex, rule: str, env: Environment) -> None:

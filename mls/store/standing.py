@@ -94,6 +94,14 @@ class Standing:
         name = f"{self.prefix}candidate/{candidate.name}"
         return {name: pack_candidate(candidate, self.state.group.tree)}
 
+    def forgotten_psks(self, store: Store, settings: Settings) -> Iterator[str]:
+        """Name the resumption PSKs that end with the epoch: more than one if settings kept more until now."""
+        for epoch in range(self.state.epoch - settings.resumption_psk_epochs, -1, -1):
+            key = resumption_key(self.group_id, epoch)
+            if store.read(key) is None:
+                return
+            yield key
+
     def _resumption(self, state: EpochState) -> dict[str, bytes | None]:
         return {resumption_key(self.group_id, state.epoch): pack(state.secrets.resumption_psk.expose())}
 
@@ -103,14 +111,13 @@ class Standing:
         """Return what will be left of the present epoch."""
         tree = self.state.group.tree
         replaced = {
-            leaf: (None if (slot := tree.leaf(leaf)) is None else slot.encoded)
+            leaf: (None if leaf >= tree.n_leaves or (slot := tree.leaf(leaf)) is None else slot.encoded)
             for leaf in transition.changed_leaves
-            if leaf < tree.n_leaves
         }
         keys = SenderKeys(self.state.secrets.sender_data.copy(), self.secret_tree)
         return PastEpoch(self.state.group.context, keys, tree.n_leaves, replaced)
 
-    def merge_batch(self, after: Standing, staged: StagedKey | None, settings: Settings) -> dict[str, bytes | None]:
+    def merge_batch(self, after: Standing, staged: StagedKey | None) -> dict[str, bytes | None]:
         """Return what moving to the next epoch changes; `after` is the standing in it."""
         batch: dict[str, bytes | None] = dict.fromkeys(self._volatile())
         batch |= self._expired(after)
@@ -118,9 +125,6 @@ class Standing:
         if left is not None:
             batch[f"{self.prefix}past/{left.epoch:020}"] = pack_past(left)
             batch |= {} if staged is None else self.key_batch(self.state.epoch, staged)
-        forgotten = self.state.epoch - settings.resumption_psk_epochs
-        if forgotten >= 0:
-            batch[resumption_key(self.group_id, forgotten)] = None
         return {
             **batch,
             epoch_key(self.group_id): pack_state(after.state, after.frozen),
@@ -158,6 +162,9 @@ class Standing:
             past.wipe()
         wipe_states([self.state, *(each.transition.state for each in self.candidates.values())], kept=None)
         self.state.own.signature_key.wipe()
+        for pending in self.proposals.values():
+            if pending.update_key is not None:
+                pending.update_key.wipe()
 
 
 def wipe_states(states: list[EpochState | None], kept: EpochState | None) -> None:

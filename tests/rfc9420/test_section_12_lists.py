@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import pytest
 
-from mls import intents
+from mls import AcceptAnyone, intents
 from mls.epoch.proposals import QueuedProposal, verify_list
 from mls.epoch.queue import select_proposals
 from mls.errors import (
@@ -17,8 +19,10 @@ from mls.errors import (
     UsageError,
 )
 from mls.events import StagedCommit
+from mls.identity import Subject
 from mls.messages import (
     Add,
+    Credential,
     MemberSender,
     Proposal,
     Remove,
@@ -73,6 +77,37 @@ def test_a_leaf_is_updated_or_removed_once(scene: Scene) -> None:
         scene.assert_both_refuse(proposals, InvalidProposalList, "R-12.2-05")
     scene.assert_taken(one, scene.update(3))
     scene.assert_taken(sent)
+
+
+@dataclass(frozen=True)
+class Counting(AcceptAnyone):
+    """Counts how often it is asked who somebody is, and how often two are compared."""
+
+    asked: Counter[str] = field(default_factory=Counter)
+
+    def identity(self, credential: Credential) -> bytes:
+        self.asked["identity"] += 1
+        return super().identity(credential)
+
+    def same_client(self, one: Subject, other: Subject) -> bool:
+        self.asked["pair"] += 1
+        return super().same_client(one, other)
+
+
+@pytest.mark.rfc("R-12.2-07", "R-12.2-08")
+def test_many_clients_of_one_identity_are_described_once_each_and_compared_in_pairs() -> None:
+    counts = []
+    for n in (10, 20):
+        world, policy = World(), Counting()
+        bob = world.client("bob", policy=policy)
+        alice = world.group(1)[0]
+        group = world.add(alice, bob)[0]
+        pending = alice.commit([intents.Add(world.client("of many clients").key_package()) for _ in range(n)])
+        policy.asked.clear()
+        group.receive(pending.message)
+        assert policy.asked["pair"] == n * (n - 1) // 2
+        counts.append(policy.asked["identity"])
+    assert counts[1] <= 2 * counts[0]
 
 
 @pytest.mark.rfc("R-12.2-01", "R-12.2-07", "R-12.2-08", "N-P04")

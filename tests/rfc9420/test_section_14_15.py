@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from mls import Add, ApplicationMessage, Group, Remove, Settings, StagedCommit, Update
+from mls.crypto import SignaturePrivateKey
 from mls.errors import Code, InvalidCiphertext, MalformedMessage, UnavailableSecret, UsageError, WrongEpoch
 from mls.messages import ApplicationData, ContentType
 from mls.settings import no_padding, pad_to_power_of_two
@@ -26,6 +27,11 @@ def said(group: Group, message: bytes) -> bytes:
     event = group.receive(message)
     assert isinstance(event, ApplicationMessage)
     return event.data
+
+
+def is_signature_key(secret: Secret) -> bool:
+    """Whether it is a client's own signature key, which outlives every epoch."""
+    return isinstance(secret, SignaturePrivateKey)
 
 
 # §14
@@ -68,6 +74,41 @@ def test_what_a_decided_epoch_leaves_behind_is_wiped() -> None:
         assert state.secrets.exporter.is_wiped
     with pytest.raises(UsageError):
         alice.merge(lost)
+
+
+@pytest.mark.rfc("R-14-04", "R-16.6-01")
+@pytest.mark.parametrize("restarts", [False, True], ids=["running", "restarted"])
+def test_what_a_discarded_commit_led_to_is_wiped(restarts: bool) -> None:
+    world = World()
+    alice, bob = world.group(2)
+    kept, lost = alice.commit(), alice.commit()
+    if restarts:
+        alice = world.restart(alice)
+        kept, lost = alice.pending
+    state = alice._standing.candidates[lost.candidate].transition.state
+    secrets = [thing for thing in reachable(state) if isinstance(thing, Secret)]
+    alice.discard(lost)
+    held = {id(thing) for thing in reachable(alice) if isinstance(thing, Secret)}
+    assert all(secret.is_wiped for secret in secrets if id(secret) not in held and not is_signature_key(secret))
+    assert state is not None
+    assert state.secrets.init_secret.is_wiped
+    # What it shares with the present epoch, and with the other commit, is whole.
+    assert said(alice, bob.encrypt(b"hello")) == b"hello"
+    world.deliver(kept.message, bob)
+    alice.merge(kept)
+    world.commit(bob, (), alice)
+    world.agree(alice, bob)
+
+
+@pytest.mark.rfc("R-12.4.2-19", "R-16.6-01")
+def test_a_pending_update_of_who_is_removed_is_wiped() -> None:
+    world = World()
+    alice, bob = world.group(2)
+    bob.propose(Update())
+    keys = [each.update_key for each in bob._standing.proposals.values()]
+    world.deliver(alice.commit([Remove(bob.me)]).message, bob)
+    assert bob.is_retired
+    assert all(key is not None and key.is_wiped for key in keys)
 
 
 @pytest.mark.rfc("R-14-06", "R-6.3.1-08")

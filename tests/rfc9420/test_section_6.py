@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
-from mls import ApplicationMessage, ProposalReceived, Remove, StagedCommit
+from mls import Add, ApplicationMessage, ProposalReceived, Remove, StagedCommit
 from mls.epoch.framing import (
     membership_tag,
     protect_public,
@@ -16,7 +17,10 @@ from mls.errors import (
     Code,
     InvalidCiphertext,
     InvalidFraming,
+    InvalidKeyPackage,
+    InvalidWelcome,
     MalformedMessage,
+    MLSError,
     Refused,
     UsageError,
     WrongEpoch,
@@ -41,7 +45,7 @@ from tests.adversarial.insider import (
     wrapped,
 )
 from tests.support.framing import FRAMES, public_world, varied
-from tests.support.world import World
+from tests.support.world import World, records
 from treekem.index import LeafIndex
 from treekem.wire import encode
 
@@ -66,6 +70,32 @@ def test_an_unknown_wire_format_is_refused(number: int) -> None:
     assert message[2:4] == b"\x00\x02"
     assert_refused(bob, varied(message, 2, number.to_bytes(2, "big")), MalformedMessage, "R-6-06", Code.UNKNOWN_ENUM)
     assert isinstance(bob.receive(message), ApplicationMessage)
+
+
+@pytest.mark.rfc("R-6-06", "R-6-10")
+def test_what_is_not_framed_for_a_group_is_refused_where_it_does_not_belong() -> None:
+    world = World()
+    alice, bob = world.group(2)
+    client, carol = world.clients["member-1"], world.client("carol")
+    package, info = carol.key_package(), alice.group_info()
+    pending = alice.commit([Add(package)])
+    hello = alice.encrypt(b"hello")
+    assert pending.welcome is not None
+    for message in (package, info, pending.welcome):
+        assert_refused(bob, message, InvalidFraming, "", Code.WRONG_WIRE_FORMAT)
+    before = records(world.stores["member-1"])
+    refusals: list[tuple[Callable[[bytes], object], Sequence[bytes], type[MLSError]]] = [
+        (client.receive, [package, info], InvalidFraming),
+        (client.join, [package, info, hello], InvalidWelcome),
+        (lambda data: bob.propose(Add(data)), [info, hello, pending.welcome], InvalidKeyPackage),
+    ]
+    for use, messages, error in refusals:
+        for message in messages:
+            with pytest.raises(error) as caught:
+                use(message)
+            assert caught.value.code is Code.WRONG_WIRE_FORMAT
+    assert records(world.stores["member-1"]) == before
+    assert isinstance(client.receive(hello), ApplicationMessage)
 
 
 @pytest.mark.rfc("R-6-01")

@@ -10,7 +10,7 @@ import pytest
 from mls import Extension, Group, intents
 from mls.client import own_capabilities
 from mls.crypto import SUITES
-from mls.epoch.leaves import Demands, verify_leaf_node
+from mls.epoch.leaves import Demands, decode_leaf_node, verify_leaf_node
 from mls.errors import (
     Code,
     InvalidKey,
@@ -375,3 +375,14 @@ def test_a_replaced_leaf_has_a_fresh_encryption_key(scene: LeafScene) -> None:
         for place, rule in (("update", "R-7.3-12"), ("path", "R-12.4.2-10")):
             scene.assert_refused_everywhere(InvalidLeafNode, rule, Code.BAD_LEAF, places=(place,), encryption_key=key)
     scene.world.deliver(scene.leaf_at("update"), *scene.receivers)
+
+
+def test_leaves_are_remembered_but_not_large_ones() -> None:
+    """Members decide how large their leaves are; what is remembered beyond the groups must not grow with that."""
+    leaf = World().group(1)[0]._standing.state.group.leaf_node(LeafIndex(0))
+    assert leaf is not None
+    large = replace(leaf, extensions=(Extension(0xF001, bytes(5_000)),))
+    for each, remembered in ((leaf, True), (large, False)):
+        encoded = encode(each)
+        assert decode_leaf_node(encoded) == each
+        assert (decode_leaf_node(encoded) is decode_leaf_node(encoded)) == remembered

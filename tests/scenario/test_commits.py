@@ -274,8 +274,10 @@ def test_a_proposal_made_twice_is_one(private: bool) -> None:
 
 
 def test_how_many_proposals_wait_is_limited() -> None:
-    world = World(max_pending_proposals=3, max_pending_proposals_per_sender=2)
-    alice, bob, carol, dora = world.group(4)
+    world = World()
+    bob, carol, dora = world.group(3)
+    limited = world.client("alice", max_pending_proposals=3, max_pending_proposals_per_sender=2)
+    alice = world.add(bob, limited, others=[carol, dora])[0]
     for author, allowed in ((bob, 2), (carol, 1), (dora, 0)):
         sent = [author.propose(Update()).message for _ in range(3)]
         for message in sent[:allowed]:
@@ -283,6 +285,29 @@ def test_how_many_proposals_wait_is_limited() -> None:
         for message in sent[allowed:]:
             assert_refused(alice, message, InvalidProposal, "S-max_pending_proposals", Code.LIMIT_EXCEEDED)
     assert len(alice.proposals) == 3
+
+
+def test_nobody_proposes_more_than_others_keep() -> None:
+    world = World(max_pending_proposals=3, max_pending_proposals_per_sender=2)
+    alice, bob, carol = world.group(3)
+    for author, allowed in ((alice, 2), (bob, 1), (carol, 0)):
+        for _ in range(allowed):
+            world.deliver(author.propose(Update()).message, *({alice, bob, carol} - {author}))
+        before, stored = author.fingerprint(), records(world.stores[world.name_of(author)])
+        with pytest.raises(InvalidProposal) as caught:
+            author.propose(Update())
+        assert (caught.value.rule, caught.value.code) == ("S-max_pending_proposals", Code.LIMIT_EXCEEDED)
+        assert (author.fingerprint(), records(world.stores[world.name_of(author)])) == (before, stored)
+    world.commit(carol, (), alice, bob)
+    world.agree(alice, bob, carol)
+
+
+def test_a_proposal_made_twice_needs_room_once() -> None:
+    world = World(max_pending_proposals_per_sender=1)
+    alice, bob = world.group(2)
+    for _ in range(2):
+        world.deliver(alice.propose(Remove(bob.me)).message, bob)
+    assert len(alice.proposals) == len(bob.proposals) == 1
 
 
 @pytest.mark.rfc("R-12.4-09", "R-12.4-07", "R-12.4-08")

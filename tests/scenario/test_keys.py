@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mls import Add, PreSharedKey, ResumptionPSK, StagedCommit, TrustOnFirstUse
+from mls import Add, Client, PreSharedKey, ResumptionPSK, Settings, StagedCommit, TrustOnFirstUse
 from mls.errors import (
     Code,
     InvalidLeafNode,
@@ -17,7 +17,7 @@ from mls.errors import (
 )
 from mls.settings import DAY, HOUR
 from tests.adversarial.insider import assert_refused
-from tests.support.world import World, join, records
+from tests.support.world import ANYONE, World, join, records
 
 
 def key_packages(world: World, name: str) -> list[str]:
@@ -130,6 +130,18 @@ def test_a_welcome_is_for_those_it_names_and_for_groups_they_are_not_in() -> Non
     world.agree(alice, bob, *groups)
 
 
+@pytest.mark.rfc("R-7.2-13")
+def test_a_group_is_founded_however_short_lifetimes_are() -> None:
+    world = World(max_lifetime=DAY)
+    alice = world.group(1)[0]
+    bob = world.client("bob")
+    with pytest.raises(UsageError) as caught:
+        bob.key_package(lifetime=DAY + 1)
+    assert caught.value.rule == "R-7.2-13"
+    pending = world.commit(alice, [Add(bob.key_package(lifetime=DAY))])
+    world.agree(alice, join(bob, pending))
+
+
 def test_a_pinned_identity_that_shows_another_key_is_refused() -> None:
     world = World()
     strict = TrustOnFirstUse(new_devices=False)
@@ -196,6 +208,21 @@ def test_a_resumption_key_of_an_epoch_is_kept_a_while() -> None:
     assert caught.value.code is Code.PSK_UNKNOWN
     kept = [key for key in records(world.stores["member-0"]) if "/resumption/" in key]
     assert [int(key.rpartition("/")[2]) for key in kept] == [alice.epoch - 2, alice.epoch - 1, alice.epoch]
+
+
+@pytest.mark.rfc("R-8.6-02")
+def test_resumption_keys_end_when_settings_keep_fewer() -> None:
+    world = World()
+    bob = world.client("bob", resumption_psk_epochs=5)
+    alice = world.group(1)[0]
+    group = world.add(alice, bob)[0]
+    for _ in range(6):
+        world.commit(alice, (), group)
+    fewer = Client.open(world.stores["bob"], policy=ANYONE, settings=Settings(resumption_psk_epochs=1))
+    group = fewer.group(alice.group_id)
+    world.commit(alice, (), group)
+    kept = [key for key in records(world.stores["bob"]) if "/resumption/" in key]
+    assert [int(key.rpartition("/")[2]) for key in kept] == [group.epoch - 1, group.epoch]
 
 
 @pytest.mark.rfc("R-8.6-01", "R-12.4.2-05")

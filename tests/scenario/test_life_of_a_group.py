@@ -10,6 +10,7 @@ from mls.epoch.create_commit import LeafContent
 from mls.epoch.join import ExternalJoin, join_by_external_commit
 from mls.errors import (
     Code,
+    InvalidFraming,
     InvalidMessage,
     InvalidProposalList,
     InvalidSignature,
@@ -18,8 +19,8 @@ from mls.errors import (
     WrongEpoch,
     WrongGroup,
 )
-from mls.messages import ApplicationData, Credential, GroupInfo, LeafNode, MLSMessage
-from tests.adversarial.insider import PRIVATE, Insider, assert_refused
+from mls.messages import ApplicationData, Credential, GroupInfo, LeafNode, MemberSender, MLSMessage
+from tests.adversarial.insider import PRIVATE, Envelope, Insider, assert_refused
 from tests.support.world import World, join, records
 from treekem.index import LeafIndex
 from treekem.wire import decode, encode
@@ -81,8 +82,9 @@ def test_who_is_removed_retires_and_keeps_nothing() -> None:
             refused()
         assert caught.value.code is Code.GROUP_RETIRED
     for gone in (lambda: bob.export_secret("label", b"", 16), bob.group_info):
-        with pytest.raises(UsageError):
+        with pytest.raises(UsageError) as caught:
             gone()
+        assert caught.value.code is Code.GROUP_RETIRED
     with pytest.raises(WrongGroup):
         world.clients["member-1"].group(bob.group_id)
     assert world.clients["member-1"].groups == ()
@@ -166,6 +168,22 @@ def test_a_late_message_is_verified_with_the_leaf_of_its_time(restarts: bool) ->
         assert isinstance(receiver.receive(late[0]), ApplicationMessage)
     with pytest.raises(WrongEpoch):
         erin.receive(late[2])
+
+
+@pytest.mark.rfc("R-15-02", "R-6.3.2-06")
+def test_a_leaf_that_was_blank_then_and_taken_since_sent_nothing() -> None:
+    world = World(max_past_epochs=3)
+    alice, bob, carol = world.group(3)
+    old_bob = Insider(world, bob)
+    # The tree shrinks to two leaves, then grows past the leaf that was blank: the epoch between had no such leaf.
+    world.commit(alice, [Remove(carol.me)], bob)
+    dora, erin = world.add(alice, world.client("dora"), world.client("erin"), others=[bob])
+    assert (dora.me.leaf, erin.me.leaf) == (2, 3)
+    framed = old_bob.framed(ApplicationData(b"I was there"), sender=MemberSender(LeafIndex(3)))
+    said = old_bob.signed(framed, PRIVATE, key=Insider(world, erin).state.own.signature_key)
+    forged = old_bob.private(said, Envelope(leaf=3))
+    for receiver in (bob, world.twin(bob)):
+        assert_refused(receiver, forged, InvalidFraming, "R-6.3.2-06", Code.UNVERIFIED)
 
 
 @pytest.mark.rfc("R-15-02", "R-6-11")
