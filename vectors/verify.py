@@ -15,7 +15,7 @@ from vectors.progress import Progress
 from vectors.report import Failure, Report
 from vectors.stream import SeededStream
 
-UNKNOWN = "?"
+UNKNOWN = "(none)"
 """The kind of a file that cannot be read or told."""
 
 
@@ -49,7 +49,10 @@ def verify_file(path: Path, selection: Selection, report: Report) -> None:
     try:
         cases = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        report.add(UNKNOWN, None, Failure(str(path), None, f"the file cannot be read: {error}"))
+        reason = f"the file is no JSON: {error}"
+        if isinstance(error, OSError):
+            reason = f"the file cannot be read: {error.strerror}"
+        report.add(UNKNOWN, None, Failure(str(path), None, reason))
         return
     if not isinstance(cases, list) or not cases:
         report.add(UNKNOWN, None, Failure(str(path), None, "the file is no array of cases, or an empty one"))

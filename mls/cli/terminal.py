@@ -39,11 +39,17 @@ def new_console() -> Console:
 
 
 def show(console: Console, content: RenderableType, *, is_picture: bool = False) -> None:
-    """Print in glyphs that the encoding has; a picture's lines are cut where the terminal ends, not folded."""
+    """Print in glyphs that the encoding has; a picture's lines are cut where the terminal ends, not folded.
+
+    Into a pipe or a file goes no blank at the end of a line.
+    """
     overflow: OverflowMethod = "ellipsis" if is_picture else "fold"
-    if not console.options.ascii_only:
+    if console.is_terminal and not console.options.ascii_only:
         console.print(content, no_wrap=is_picture, overflow=overflow)
         return
     with console.capture() as capture:
         console.print(content, no_wrap=is_picture, overflow=overflow)
-    console.file.write(capture.get().translate(_PLAIN))
+    text = capture.get()
+    if not console.is_terminal:
+        text = "\n".join(line.rstrip(" ") for line in text.split("\n"))
+    console.file.write(text.translate(_PLAIN) if console.options.ascii_only else text)

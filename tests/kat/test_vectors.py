@@ -137,9 +137,10 @@ def test_what_is_of_no_kind_fails(contents: object, tmp_path: Path) -> None:
 def test_what_cannot_be_read_fails(tmp_path: Path) -> None:
     broken = tmp_path / "broken.json"
     broken.write_text("[{", encoding="utf-8")
-    report = verified(broken, tmp_path / "absent.json")
-    assert (report.passed, report.failed) == (0, 2)
-    assert any("cannot be read" in line for line in report.lines())
+    absent = tmp_path / "absent.json"
+    assert (verified(broken, absent).passed, verified(broken, absent).failed) == (0, 2)
+    assert any("the file is no JSON" in line for line in verified(broken).lines())
+    assert f"  {absent}: the file cannot be read: No such file or directory" in set(verified(absent).lines())
 
 
 def test_an_unknown_suite_fails_and_is_not_skipped() -> None:

@@ -185,6 +185,17 @@ def test_the_report_fits_the_terminal(columns: int, performance: Performance) ->
         assert any(line.startswith(title) for line in lines)
 
 
+def test_what_is_piped_has_no_blank_at_the_end_of_a_line(performance: Performance) -> None:
+    shown = {}
+    for is_terminal in (False, True):
+        file = io.StringIO()
+        console = Console(file=file, force_terminal=is_terminal, color_system=None, width=100, highlight=False)
+        print_story(console, performance, members=8)
+        shown[is_terminal] = file.getvalue().split("\n")
+    assert [line for line in shown[False] if line.endswith(" ")] == []
+    assert shown[False] == [line.rstrip(" ") for line in shown[True]]
+
+
 def test_a_narrow_encoding_gets_plain_glyphs(performance: Performance) -> None:
     octets = io.BytesIO()
     with io.TextIOWrapper(octets, encoding="ascii", write_through=True) as file:
