@@ -13,6 +13,7 @@ from hashlib import sha256
 
 from mls.arguments import verify_intents, verify_message
 from mls.drafting import draft_proposal, draft_update
+from mls.epoch.admission import verify_room
 from mls.epoch.create_commit import CommitOrder, CreatedCommit, create_commit, protect, signed_content
 from mls.epoch.effect import Member, member_of
 from mls.epoch.environment import Environment
@@ -40,7 +41,7 @@ from mls.messages import (
     ProtocolVersion,
     WireFormat,
 )
-from mls.receiving import Received, receive_message, verify_room
+from mls.receiving import Received, receive_message
 from mls.schedule.key_schedule import ExportedSecret, export_secret
 from mls.schedule.secret_tree import StagedKey
 from mls.store.candidates import Candidate, candidate_name
@@ -178,7 +179,7 @@ class Group:
             reference = proposal_ref(standing.state.suite, content)
             queued = QueuedProposal(proposal, MemberSender(standing.state.own.index), reference)
             if reference not in standing.proposals:
-                verify_room(standing, queued.sender, env)
+                verify_room([each.queued.sender for each in standing.proposals.values()], queued.sender, env)
             demands = Demands.of(standing.state.group.context, standing.state.suite)
             verify_proposal(standing.state.group, queued, env, demands, strict=True)
             message, key = protect(standing.state, content, standing.keys, env, private=private)

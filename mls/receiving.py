@@ -5,28 +5,26 @@ RFC 9420 §6, §12, §15.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
+from mls.epoch.admission import (
+    admit_proposal,
+    authenticated,
+    verify_group,
+    verify_not_frozen,
+    verify_public_allowed,
+)
 from mls.epoch.effect import member_of
 from mls.epoch.environment import Environment
 from mls.epoch.framing import LeafLookup, SenderKeys, open_private, open_public, open_sender_data
-from mls.epoch.leaves import Demands
 from mls.epoch.past import past_leaf
-from mls.epoch.proposals import QueuedProposal, verify_proposal
-from mls.epoch.queue import PendingProposal, proposal_ref
+from mls.epoch.queue import PendingProposal
 from mls.epoch.receive_commit import Known, stage_commit
 from mls.errors import (
     Code,
     InvalidFraming,
-    InvalidMessage,
-    InvalidProposal,
-    MLSError,
-    Refused,
     UnavailableSecret,
     WrongEpoch,
-    WrongGroup,
 )
 from mls.events import ApplicationMessage, OwnMessage, ProposalReceived, StagedCommit
 from mls.header import Header, read_header
@@ -34,16 +32,13 @@ from mls.messages import (
     ApplicationData,
     AuthenticatedContent,
     ContentType,
-    ExternalSenderIndex,
     GroupContext,
     LeafNode,
     MemberSender,
     MLSMessage,
-    NewMemberProposalSender,
     PrivateMessage,
     ProposalContent,
     PublicMessage,
-    Sender,
     is_commit,
 )
 from mls.rules import require
@@ -74,7 +69,7 @@ def receive_message(standing: Standing, data: bytes, store: Store, env: Environm
     header = read_header(data, env.settings)
     if not header.is_framed:
         raise InvalidFraming(f"a {header.wire_format.name} is not a message to a group")
-    _verify_group(standing, header)
+    verify_group(standing.group_id, header.group_id)
     sight = _sight(standing, header)
     body = decode(MLSMessage, data).body
     match body:
@@ -84,12 +79,6 @@ def receive_message(standing: Standing, data: bytes, store: Store, env: Environm
             return _receive_private(standing, body, sight, store, env)
         case _:
             raise AssertionError("the header said that the message is framed")
-
-
-def _verify_group(standing: Standing, header: Header) -> None:
-    if header.group_id != standing.group_id:
-        message = "the message is for another group"
-        raise WrongGroup(message, rule="R-6-10", current=standing.group_id, received=header.group_id)
 
 
 def _sight(standing: Standing, header: Header) -> _Sight:
@@ -117,14 +106,11 @@ def _sight(standing: Standing, header: Header) -> _Sight:
 def _receive_public(standing: Standing, message: PublicMessage, store: Store, env: Environment) -> Received:
     state = standing.state
     sender = message.content.sender
-    if isinstance(sender, MemberSender):
-        allowed = env.settings.accept_public_handshakes
-        text = "members' handshakes in the clear are not accepted here"
-        require(allowed, Refused, "S-accept_public_handshakes", text)
+    verify_public_allowed(sender, env)
     membership_key = state.secrets.membership_key
     content = open_public(state.suite, message, state.group.context, membership_key, state.group.leaf_node)
     if sender == MemberSender(state.own.index):
-        with _authenticated(sender):
+        with authenticated(sender):
             _verify_not_lost(is_commit(content.content))
         return OwnMessage(None)
     return _receive_handshake(standing, content, None, store, env)
@@ -167,8 +153,8 @@ def _receive_handshake(
     standing: Standing, content: AuthenticatedContent, key: StagedKey | None, store: Store, env: Environment
 ) -> Received:
     inner = content.content.content
-    with _authenticated(content.content.sender):
-        _verify_not_frozen(standing)
+    with authenticated(content.content.sender):
+        verify_not_frozen(standing.frozen)
         if isinstance(inner, ProposalContent):
             return _record_proposal(standing, content, inner, key, store, env)
         own_updates = {
@@ -188,30 +174,9 @@ def _receive_handshake(
         )
 
 
-def _verify_not_frozen(standing: Standing) -> None:
-    """§11.2: a group that is being reinitialized does not move any more, whoever asks."""
-    text = "the group is being reinitialized"
-    require(standing.frozen is None, InvalidMessage, "R-12.4.2-18", text, code=Code.GROUP_RETIRED)
-
-
 def _update_public_key(pending: PendingProposal) -> bytes:
     leaf = getattr(pending.queued.proposal, "leaf_node", None)
     return leaf.encryption_key if isinstance(leaf, LeafNode) else b""
-
-
-@contextmanager
-def _authenticated(sender: Sender) -> Iterator[None]:
-    """Mark what is refused from here on: a member has been proven to say it, and can be named.
-
-    Who comes from outside signs by a key that the message brings along, or that is no member's.
-    """
-    try:
-        yield
-    except MLSError as error:
-        if isinstance(sender, MemberSender):
-            error.authenticated = True
-            error.leaf = sender.leaf_index if error.leaf is None else error.leaf
-        raise
 
 
 def _record_proposal(
@@ -222,41 +187,14 @@ def _record_proposal(
     store: Store,
     env: Environment,
 ) -> ProposalReceived:
-    state, sender = standing.state, content.content.sender
-    _verify_sender_allowed(sender, env)
-    reference = proposal_ref(state.suite, content)
-    queued = QueuedProposal(inner.proposal, sender, reference)
-    if reference not in standing.proposals:
-        verify_room(standing, sender, env)
-        demands = Demands.of(state.group.context, state.suite)
-        verify_proposal(state.group, queued, env, demands)
+    waiting = {reference: each.queued for reference, each in standing.proposals.items()}
+    queued = admit_proposal(standing.state.group, content, inner.proposal, waiting, env)
     pending = PendingProposal(queued)
     batch = standing.proposal_batch(pending)
     if key is not None:
-        batch |= standing.key_batch(state.epoch, key)
+        batch |= standing.key_batch(standing.state.epoch, key)
     store.apply(batch)
     if key is not None:
         standing.secret_tree.apply(key)
-    standing.proposals.setdefault(reference, pending)
-    return ProposalReceived(reference, inner.proposal, sender)
-
-
-def _verify_sender_allowed(sender: Sender, env: Environment) -> None:
-    disabled = Code.EXTERNAL_SENDERS_DISABLED
-    if isinstance(sender, ExternalSenderIndex):
-        allowed = env.settings.external_senders
-        require(allowed, Refused, "S-external_senders", "external senders are not heard here", code=disabled)
-    if isinstance(sender, NewMemberProposalSender):
-        allowed = env.settings.new_member_proposals
-        require(allowed, Refused, "R-12.1.8-02", "clients may not propose themselves here", code=disabled)
-
-
-def verify_room(standing: Standing, sender: Sender, env: Environment) -> None:
-    """Check that another proposal of a sender may wait. Raises InvalidProposal.
-
-    It holds for our own as well: a commit that covers what others did not keep splits the group.
-    """
-    settings, held = env.settings, [each.queued.sender for each in standing.proposals.values()]
-    fits = len(held) < settings.max_pending_proposals and held.count(sender) < settings.max_pending_proposals_per_sender
-    text = "too many proposals are pending"
-    require(fits, InvalidProposal, "S-max_pending_proposals", text, code=Code.LIMIT_EXCEEDED)
+    standing.proposals.setdefault(queued.reference, pending)
+    return ProposalReceived(queued.reference, queued.proposal, queued.sender)

@@ -81,7 +81,7 @@ class PublicCommit:
         )
 
 
-def verify_public_commit(
+def stage_public_commit(
     group: GroupState, content: AuthenticatedContent, queued: Mapping[bytes, QueuedProposal], env: Environment
 ) -> PublicCommit:
     """Check of a signed commit what takes no secret, and apply it to a copy of the tree.

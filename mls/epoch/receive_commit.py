@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mls.epoch.environment import Environment
 from mls.epoch.proposals import QueuedProposal, psks_of
-from mls.epoch.public_commit import PublicCommit, verify_public_commit
+from mls.epoch.public_commit import PublicCommit, stage_public_commit
 from mls.epoch.state import EpochState, OwnLeaf
 from mls.epoch.transition import Transition, derive_next_epoch, provisional_context
 from mls.errors import InvalidCiphertext, InvalidKey, InvalidProposal, UnavailableSecret
@@ -37,7 +37,7 @@ def stage_commit(state: EpochState, content: AuthenticatedContent, known: Known,
     Raises a subclass of InvalidMessage, UnavailableSecret, WrongEpoch or Refused. RFC 9420 §12.4.2.
     """
     group, suite = state.group, state.suite
-    seen = verify_public_commit(group, content, known.proposals, env)
+    seen = stage_public_commit(group, content, known.proposals, env)
     if state.own.index in seen.applied.removed:
         return Transition(seen.effect(group, None, env, removed_me=True), None, frozenset())
     psks = psks_of(seen.applied.psks, env)

@@ -19,6 +19,7 @@ LAYERS = (
     ("mls.epoch",),
     ("mls.arguments", "mls.events", "mls.intents", "mls.header", "mls.store"),
     ("mls.client", "mls.group", "mls.drafting", "mls.receiving", "mls.merging"),
+    ("mls.observer",),
     ("mls",),  # the façade: it collects the names of the layers below
     ("mls.cli", "mls.__main__"),
 )

@@ -1,0 +1,106 @@
+"""What a group listens to before it looks at what is said: the right group, an open one, senders that settings allow.
+
+Members and observers of a group share these checks. RFC 9420 §6, §12.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+
+from mls.epoch.environment import Environment
+from mls.epoch.leaves import Demands
+from mls.epoch.proposals import QueuedProposal, verify_proposal
+from mls.epoch.queue import proposal_ref
+from mls.epoch.state import GroupState
+from mls.errors import Code, InvalidMessage, InvalidProposal, MLSError, Refused, WrongGroup
+from mls.messages import (
+    AuthenticatedContent,
+    ExternalSenderIndex,
+    MemberSender,
+    NewMemberProposalSender,
+    Proposal,
+    ReInit,
+    Sender,
+)
+from mls.rules import require
+
+
+def verify_group(current: bytes, received: bytes) -> None:
+    """Check that a message is for this group. Raises WrongGroup. RFC 9420 §6."""
+    if received != current:
+        raise WrongGroup("the message is for another group", rule="R-6-10", current=current, received=received)
+
+
+def verify_public_allowed(sender: Sender, env: Environment) -> None:
+    """Check that a sender's handshake may come in the clear. Raises Refused. RFC 9420 §6."""
+    if isinstance(sender, MemberSender):
+        allowed = env.settings.accept_public_handshakes
+        text = "members' handshakes in the clear are not accepted here"
+        require(allowed, Refused, "S-accept_public_handshakes", text)
+
+
+def verify_not_frozen(reinit: ReInit | None) -> None:
+    """Check that the group is not being reinitialized: then it does not move any more, whoever asks.
+
+    Raises InvalidMessage. RFC 9420 §11.2.
+    """
+    text = "the group is being reinitialized"
+    require(reinit is None, InvalidMessage, "R-12.4.2-18", text, code=Code.GROUP_RETIRED)
+
+
+@contextmanager
+def authenticated(sender: Sender) -> Iterator[None]:
+    """Mark what is refused from here on: a member has been proven to say it, and can be named.
+
+    Who comes from outside signs by a key that the message brings along, or that is no member's.
+    """
+    try:
+        yield
+    except MLSError as error:
+        if isinstance(sender, MemberSender):
+            error.authenticated = True
+            error.leaf = sender.leaf_index if error.leaf is None else error.leaf
+        raise
+
+
+def admit_proposal(
+    group: GroupState,
+    content: AuthenticatedContent,
+    proposal: Proposal,
+    waiting: Mapping[bytes, QueuedProposal],
+    env: Environment,
+) -> QueuedProposal:
+    """Return the proposal of a signed message as it waits for a commit, once it has been checked by itself.
+
+    `waiting` holds the epoch's proposals by reference. Raises a subclass of InvalidMessage, or Refused.
+    RFC 9420 §12.1.
+    """
+    sender = content.content.sender
+    _verify_sender_allowed(sender, env)
+    queued = QueuedProposal(proposal, sender, proposal_ref(group.suite, content))
+    if queued.reference not in waiting:
+        verify_room([each.sender for each in waiting.values()], sender, env)
+        verify_proposal(group, queued, env, Demands.of(group.context, group.suite))
+    return queued
+
+
+def _verify_sender_allowed(sender: Sender, env: Environment) -> None:
+    disabled = Code.EXTERNAL_SENDERS_DISABLED
+    if isinstance(sender, ExternalSenderIndex):
+        allowed = env.settings.external_senders
+        require(allowed, Refused, "S-external_senders", "external senders are not heard here", code=disabled)
+    if isinstance(sender, NewMemberProposalSender):
+        allowed = env.settings.new_member_proposals
+        require(allowed, Refused, "R-12.1.8-02", "clients may not propose themselves here", code=disabled)
+
+
+def verify_room(held: Collection[Sender], sender: Sender, env: Environment) -> None:
+    """Check that another proposal of a sender may wait beside those of the senders `held`. Raises InvalidProposal.
+
+    It holds for our own as well: a commit that covers what others did not keep splits the group.
+    """
+    settings, own = env.settings, sum(each == sender for each in held)
+    fits = len(held) < settings.max_pending_proposals and own < settings.max_pending_proposals_per_sender
+    text = "too many proposals are pending"
+    require(fits, InvalidProposal, "S-max_pending_proposals", text, code=Code.LIMIT_EXCEEDED)
