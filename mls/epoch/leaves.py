@@ -7,7 +7,7 @@ resulting tree, in `mls.epoch.members`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Final
 
@@ -52,7 +52,10 @@ class Demands:
         """Return the demands of a group; `extensions` are those in force after the commit, where it changes them."""
         in_force = context.extensions if extensions is None else extensions
         types = frozenset(each.extension_type for each in in_force) - DEFAULT_EXTENSIONS
-        return cls(context.version, suite, required_capabilities(in_force), types)
+        required = required_capabilities(in_force)
+        # A list may name a type over and over, and every leaf is compared with it.
+        once = RequiredCapabilities(*(tuple(sorted(set(getattr(required, each.name)))) for each in fields(required)))
+        return cls(context.version, suite, once, types)
 
 
 def credential_type(credential: Credential) -> CredentialType:

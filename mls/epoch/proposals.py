@@ -201,7 +201,7 @@ def verify_external_senders(
     RFC 9420 §5.3.1, §12.1.8.1.
     """
     senders, known = external_senders(extensions), external_senders(before)
-    old = () if known is None else known.external_senders
+    old = frozenset(() if known is None else known.external_senders)
     for sender in () if senders is None else senders.external_senders:
         suite.verify_signature_key(sender.signature_key)
         if sender not in old:

@@ -50,15 +50,19 @@ def select_proposals(
     anything over a ReInit. RFC 9420 §12.2, §12.4.
     """
     candidates, left_out = _preferred(committer, wanted, pending)
-    if _refusal(group, committer, (*candidates, *wanted), env) is None:
-        return Selection((*candidates, *wanted), tuple(left_out))
     taken: list[QueuedProposal] = []
-    for queued in candidates:
-        refusal = _refusal(group, committer, (*taken, queued, *wanted), env)
+    # Halves are tried before single ones: each trial judges everything that is wanted, and few do not go with it.
+    chunks = [candidates]
+    while chunks:
+        chunk = chunks.pop()
+        refusal = _refusal(group, committer, (*taken, *chunk, *wanted), env)
+        middle = len(chunk) // 2
         if refusal is None:
-            taken.append(queued)
+            taken.extend(chunk)
+        elif middle:
+            chunks.extend((chunk[middle:], chunk[:middle]))
         else:
-            left_out.append((queued, str(refusal)))
+            left_out.extend((queued, str(refusal)) for queued in chunk)
     return Selection((*taken, *wanted), tuple(left_out))
 
 

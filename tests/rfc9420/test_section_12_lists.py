@@ -19,7 +19,8 @@ from mls.errors import (
     UsageError,
 )
 from mls.events import StagedCommit
-from mls.identity import Subject
+from mls.identity import Place, Subject
+from mls.identity.policy import identity_of
 from mls.messages import (
     Add,
     Credential,
@@ -92,6 +93,29 @@ class Counting(AcceptAnyone):
     def same_client(self, one: Subject, other: Subject) -> bool:
         self.asked["pair"] += 1
         return super().same_client(one, other)
+
+    def accept(self, subject: Subject, place: Place, now: int) -> None:
+        self.asked[identity_of(subject.credential).decode()] += 1
+        return super().accept(subject, place, now)
+
+
+@pytest.mark.rfc("R-12.4-03", "R-12.2-22")
+def test_one_proposal_that_does_not_go_with_the_others_is_found_in_few_trials() -> None:
+    world, policy = World(max_pending_proposals_per_sender=64), Counting()
+    alice = world.client("alice", policy=policy).create_group()
+    bob, carol = world.add(alice, world.client("bob"), world.client("carol"))
+    packages = [world.client(f"pending {i}").key_package() for i in range(32)]
+    for package in packages:
+        world.deliver(bob.propose(intents.Add(package)).message, alice, carol)
+    world.deliver(carol.propose(intents.Add(packages[3])).message, alice, bob)
+    policy.asked.clear()
+    pending = alice.commit([intents.Add(world.client("wanted").key_package())])
+    assert len(pending.left_out) == 1
+    assert len(pending.effect.added) == len(packages) + 1
+    assert policy.asked["wanted"] <= 16
+    world.deliver(pending.message, bob, carol)
+    alice.merge(pending)
+    world.agree(alice, bob, carol)
 
 
 @pytest.mark.rfc("R-12.2-07", "R-12.2-08")

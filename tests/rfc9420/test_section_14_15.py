@@ -213,6 +213,32 @@ def test_a_message_larger_than_the_limit_is_neither_sent_nor_read() -> None:
         assert said(group, alice.encrypt(b"small")) == b"small"
 
 
+@pytest.mark.rfc("R-2.1.2-07")
+def test_a_group_info_or_tree_larger_than_the_limit_is_not_sent() -> None:
+    world = World()
+    alice = world.group(2)[0]
+    package = world.client("carol").key_package()
+
+    def beside() -> bytes:
+        pending = alice.commit([Add(package)], tree="beside")
+        alice.discard(pending)
+        assert pending.ratchet_tree is not None
+        return pending.ratchet_tree
+
+    uses: tuple[Callable[[], bytes], ...] = (alice.group_info, beside)
+    for use in uses:
+        world.clients["member-0"]._settings = Settings()
+        size = len(use())
+        world.clients["member-0"]._settings = Settings(max_welcome_bytes=size)
+        assert len(use()) == size
+        world.clients["member-0"]._settings = Settings(max_welcome_bytes=size - 1)
+        stored = records(world.stores["member-0"])
+        with pytest.raises(UsageError) as caught:
+            use()
+        assert (caught.value.code, caught.value.rule) == (Code.LIMIT_EXCEEDED, "S-max_welcome_bytes")
+        assert records(world.stores["member-0"]) == stored
+
+
 # §15.2
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import FrameType
 
 import pytest
 
@@ -279,6 +282,28 @@ def test_only_changed_external_senders_are_asked_about(watched: Watched) -> None
     watched.spy.asked.clear()
     watched.world.commit(alice, [intents.GroupContextExtensions((_senders(first, second),))], *watched.groups[1:])
     assert watched.spy.events() == {(Place.EXTERNAL_SENDER, b"other")}
+
+
+def test_external_senders_are_told_apart_in_proportion_to_their_number() -> None:
+    """A list of a megabyte holds tens of thousands, and a member may replace it by another."""
+    compared = Counter[int]()
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        compared[n] += event == "call" and frame.f_code is ExternalSender.__eq__.__code__
+
+    for n in (10, 40):
+        world = World()
+        alice, bob = world.group(2)
+        key = alice.me.signature_key
+        before, after = ([ExternalSender(key, BasicCredential(b"%d/%d" % (i, j))) for j in range(n)] for i in range(2))
+        world.commit(alice, [intents.GroupContextExtensions((_senders(*before),))], bob)
+        pending = alice.commit([intents.GroupContextExtensions((_senders(*after, *before),))])
+        sys.setprofile(count)
+        try:
+            bob.receive(pending.message)
+        finally:
+            sys.setprofile(None)
+    assert n <= compared[n] <= 8 * compared[10]
 
 
 @pytest.mark.rfc("R-5.3.1-03", "R-5.3.1-07")
