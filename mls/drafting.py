@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from mls import intents
-from mls.arguments import leaf_to_remove
+from mls.arguments import leaf_to_remove, verify_bytes
 from mls.epoch.create_commit import own_leaf_content, sign_leaf
 from mls.epoch.environment import Environment
 from mls.epoch.state import EpochState
@@ -58,6 +58,7 @@ def draft_proposal(state: EpochState, intent: _Drafted, env: Environment) -> Pro
         case intents.Remove(member=member):
             return Remove(leaf_to_remove(member))
         case intents.PreSharedKey(psk_id=psk_id):
+            verify_bytes(psk_id, "the id of a pre-shared key")
             return PreSharedKey(PreSharedKeyID(ExternalPSK(psk_id), env.entropy(state.suite.hash_length)))
         case intents.ResumptionPSK(epoch=epoch, group_id=group_id):
             group = state.group.context.group_id if group_id is None else group_id

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 
-from mls.arguments import verify_intents, verify_message
+from mls.arguments import verify_bytes, verify_intents, verify_message
 from mls.drafting import draft_proposal, draft_update
 from mls.epoch.admission import verify_room
 from mls.epoch.create_commit import CommitOrder, CreatedCommit, create_commit, protect, signed_content
@@ -125,6 +125,8 @@ class Group:
         with self._exclusive():
             self._verify_alive()
             name = label.encode() if isinstance(label, str) else label
+            verify_bytes(name, "a label")
+            verify_bytes(context, "the context of an export")
             state = self._standing.state
             return export_secret(state.suite, state.secrets.exporter, name, context, length)
 
@@ -245,11 +247,15 @@ class Group:
                 self._standing = after
 
     def discard(self, commit: PendingCommit) -> None:
-        """Forget an own commit that was certainly refused; in doubt, keep it. RFC 9420 §14."""
+        """Forget an own commit that was certainly refused; in doubt, keep it.
+
+        Raises UsageError for one that is not in `pending`; to refuse a commit of others, just do not merge it.
+        RFC 9420 §14.
+        """
         with self._exclusive():
             self._verify_alive()
             if commit.candidate not in self._standing.candidates:
-                raise UsageError("this commit is of another epoch", code=Code.STALE_HANDLE)
+                raise UsageError("this is no own commit that is pending", code=Code.STALE_HANDLE)
             self._store.apply({f"{self._standing.prefix}candidate/{commit.candidate}": None})
             candidate = self._standing.candidates.pop(commit.candidate)
             wipe_states([candidate.transition.state], kept=self._standing.state)

@@ -22,6 +22,11 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "receive": (lambda client, _, text: client.receive(text), "a message is bytes, not str"),
     "join": (lambda client, _, text: client.join(text), "a message is bytes, not str"),
     "group's receive": (lambda _, group, text: group.receive(text), "a message is bytes, not str"),
+    "injected psk": (
+        lambda _, group, text: group.commit([PreSharedKey(text)]),
+        "the id of a pre-shared key is bytes, not str",
+    ),
+    "export": (lambda _, group, text: group.export_secret("label", text, 16), "the context of an export is bytes"),
     "removal": (lambda _, group, text: group.commit([Remove(text)]), "Remove takes a Member"),
     "proposed removal": (lambda _, group, text: group.propose(Remove(text)), "Remove takes a Member"),
     "one intent": (lambda client, group, _: group.commit(bare(Add(client.key_package()))), "such as [Add(...)]"),
@@ -81,6 +86,18 @@ def test_a_retired_group_says_so_and_exports_nothing() -> None:
         with pytest.raises(UsageError) as caught:
             attempt()
         assert caught.value.code is Code.GROUP_RETIRED
+
+
+def test_a_commit_of_others_is_not_discarded_but_left() -> None:
+    alice, bob = World().group(2)
+    pending = alice.commit()
+    staged: Any = bob.receive(pending.message)
+    with pytest.raises(UsageError, match="no own commit that is pending") as caught:
+        bob.discard(staged)
+    assert caught.value.code is Code.STALE_HANDLE
+    bob.merge(staged)
+    alice.discard(pending)
+    assert alice.pending == ()
 
 
 def test_an_absent_key_is_named() -> None:
