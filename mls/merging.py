@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mls.epoch.environment import Environment
 from mls.epoch.transition import Transition
+from mls.errors import UnavailableSecret
 from mls.schedule.secret_tree import SecretTree, StagedKey
 from mls.store.pins import pin_batch
 from mls.store.seam import Store
@@ -22,6 +23,7 @@ def merge_transition(
         store.apply(dict.fromkeys(name for name, _ in store.scan(standing.prefix)))
         standing.wipe()
         return None
+    key = None if key is None or _is_gone(key) else key
     n_kept = env.settings.max_past_epochs
     past = [*standing.past, standing.past_after(transition)][-n_kept:] if n_kept else []
     secret = state.secrets.encryption.copy()
@@ -37,6 +39,14 @@ def merge_transition(
         standing.secret_tree.apply(key)
     _wipe_ended(standing, after)
     return after
+
+
+def _is_gone(key: StagedKey) -> bool:
+    """Whether a commit's key made room for others since it was used: the commit was verified then, and still holds."""
+    try:
+        return not key.records
+    except UnavailableSecret:
+        return True
 
 
 def _wipe_ended(standing: Standing, after: Standing) -> None:

@@ -113,6 +113,22 @@ def test_a_commit_that_came_encrypted_spends_its_key_when_it_is_merged() -> None
     world.agree(alice, bob)
 
 
+@pytest.mark.rfc("R-15.3-02")
+def test_a_staged_commit_is_merged_even_if_its_key_made_room_for_others() -> None:
+    world = World(max_skipped_keys=2)
+    alice, bob, carol = world.group(3)
+    pending = alice.commit()
+    staged = bob.receive(pending.message)
+    assert isinstance(staged, StagedCommit)
+    later = [alice.propose(Update()).message for _ in range(4)]
+    assert isinstance(bob.receive(later[-1]), ProposalReceived)
+    assert_refused(bob, pending.message, UnavailableSecret, "R-15.3-04", Code.TOO_OLD)
+    bob.merge(staged)
+    alice.merge(pending)
+    world.deliver(pending.message, carol)
+    world.agree(alice, world.restart(bob), carol)
+
+
 @pytest.mark.rfc("R-12.4.2-02", "R-9.2-08")
 def test_a_proposal_is_recorded_once() -> None:
     world = World()
