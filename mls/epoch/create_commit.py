@@ -45,6 +45,7 @@ from mls.messages import (
     MLSMessage,
     ProposalRef,
     ProtocolVersion,
+    ResumptionPSKUsage,
     Sender,
     UpdateSource,
     Welcome,
@@ -76,7 +77,8 @@ class CommitOrder:
     """What is to be committed and how.
 
     `path`: None and True for a path, False for none where the RFC allows it. `tree_inside`: whether the Welcome carries
-    the ratchet tree. `leaf`: what the committer's new leaf says, where it is to change.
+    the ratchet tree. `leaf`: what the committer's new leaf says, where it is to change. `link`: in the first commit of
+    a group that continues another one, the usage of the PSK that says so.
     """
 
     proposals: tuple[QueuedProposal, ...] = ()
@@ -85,6 +87,7 @@ class CommitOrder:
     private: bool = True
     authenticated_data: bytes = b""
     leaf: LeafContent | None = None
+    link: ResumptionPSKUsage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,7 @@ def create_commit(state: EpochState, order: CommitOrder, keys: SenderKeys, env: 
     """
     group, own = state.group, state.own
     verify_list(order.proposals, own.index)
-    applied = apply_proposals(group, order.proposals, env, strict=True)
+    applied = apply_proposals(group, order.proposals, env, strict=True, link=order.link)
     psks = psks_of(applied.psks, env)
     leaf = order.leaf if order.leaf is not None else own_leaf_content(state)
     wants_path = _wants_path(order)

@@ -9,10 +9,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mls.identity import CredentialPolicy, Place, Subject
-from mls.messages import Credential, PreSharedKeyID
+from mls.messages import Credential, PreSharedKeyID, ReInit, ResumptionPSK
 from mls.schedule.psk import PSK
 from mls.settings import Settings
 from treekem.suite import Entropy
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A group that another one continues, as of one epoch; what the two are compared by. RFC 9420 §11.2, §11.3.
+
+    `identities` are those of its members, one for each leaf. `reinit` is what the commit announced that led to this
+    epoch, if it did.
+    """
+
+    version: int
+    cipher_suite: int
+    identities: tuple[bytes, ...]
+    reinit: ReInit | None
 
 
 def no_known_keys(identity: bytes) -> frozenset[bytes]:
@@ -27,9 +41,18 @@ def no_psk(psk_id: PreSharedKeyID) -> PSK | None:
     return None
 
 
+def no_origin(link: ResumptionPSK) -> Origin | None:
+    """Know no other group."""
+    del link
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The arguments that every transition shares; `now` is in seconds since 1970, `psk` returns keys to be wiped."""
+    """The arguments that every transition shares.
+
+    `now` is in seconds since 1970; `psk` returns keys to be wiped; `origin` the group and epoch that a PSK names.
+    """
 
     settings: Settings
     policy: CredentialPolicy
@@ -37,6 +60,7 @@ class Environment:
     entropy: Entropy
     known_keys: Callable[[bytes], frozenset[bytes]] = no_known_keys
     psk: Callable[[PreSharedKeyID], PSK | None] = no_psk
+    origin: Callable[[ResumptionPSK], Origin | None] = no_origin
 
     def accept(
         self, credential: Credential, signature_key: bytes, place: Place, replaces: Credential | None = None

@@ -33,6 +33,7 @@ from mls.epoch.proposals import (
     verify_width,
 )
 from mls.epoch.state import EpochState, GroupState, OwnLeaf
+from mls.epoch.succession import link_of, verify_succession
 from mls.epoch.transition import derive_next_epoch, provisional_context
 from mls.epoch.welcome import OpenedSecrets, key_package_ref, open_group_info, open_group_secrets
 from mls.errors import (
@@ -65,6 +66,7 @@ from mls.messages import (
     ProtocolVersion,
     PublicMessage,
     Remove,
+    ResumptionPSK,
     Welcome,
     WireFormat,
     encode_unsigned,
@@ -151,7 +153,8 @@ def join_by_welcome(
     same_suite = package.cipher_suite == suite.id
     require(same_suite, InvalidWelcome, "R-12.4.3.1-04", "the key package is of another cipher suite")
     secrets = open_group_secrets(suite, welcome, bundle.reference(), bundle.init_key)
-    psks = _psks(secrets, suite, env)
+    link = link_of(secrets.psks)
+    psks = _psks(secrets, suite, link, env)
     injected = psk_secret(suite, psks)
     for _, psk in psks:
         psk.wipe()
@@ -159,6 +162,9 @@ def join_by_welcome(
     group = group_of(info, ratchet_tree, suite, env)
     fits = info.group_context.version == package.version
     require(fits, InvalidGroupInfo, "R-12.4.3.1-12", "the group is of another version", code=Code.BAD_KEY_PACKAGE)
+    if link is not None:
+        identities = [env.policy.identity(leaf.credential) for _, leaf in leaf_nodes(group.tree)]
+        verify_succession(link, env.origin(link), group.context, identities)
     index = _own_index(group.tree, package)
     keys = _own_keys(group, info.signer, index, bundle, secrets)
     epoch_secrets = derive_epoch_secrets(suite, secrets.joiner_secret, injected, group.encoded_context())
@@ -170,10 +176,13 @@ def join_by_welcome(
     return EpochState(group, epoch_secrets, own), info.signer
 
 
-def _psks(secrets: OpenedSecrets, suite: CipherSuite, env: Environment) -> list[tuple[PreSharedKeyID, PSK]]:
+def _psks(
+    secrets: OpenedSecrets, suite: CipherSuite, link: ResumptionPSK | None, env: Environment
+) -> list[tuple[PreSharedKeyID, PSK]]:
+    usage = None if link is None else link.usage
     for index, psk_id in enumerate(secrets.psks):
         try:
-            verify_psk_id(psk_id, suite)
+            verify_psk_id(psk_id, suite, usage)
         except InvalidProposal as error:
             raise InvalidWelcome(error.message, rule="R-12.4.3.1-07", code=error.code, index=index) from error
     distinct = len(set(secrets.psks)) == len(secrets.psks)
@@ -297,8 +306,28 @@ def join_by_external_commit(
 
     Raises what `group_of` does, and UsageError. RFC 9420 §12.4.3.2.
     """
-    suite = cipher_suite(info.group_context.cipher_suite)
-    group = group_of(info, ratchet_tree, suite, env)
+    group = group_of(info, ratchet_tree, cipher_suite(info.group_context.cipher_suite), env)
+    return create_external_commit(
+        group, info, leaf, env, psks=psks, replaces=replaces, authenticated_data=authenticated_data
+    )
+
+
+def create_external_commit(
+    group: GroupState,
+    info: GroupInfo,
+    leaf: LeafContent,
+    env: Environment,
+    *,
+    psks: tuple[PreSharedKeyID, ...] = (),
+    replaces: LeafIndex | None = None,
+    authenticated_data: bytes = b"",
+) -> ExternalJoin:
+    """Create an external commit to the group that a GroupInfo was found to describe.
+
+    Raises InvalidGroupInfo, InvalidProposalList and what they are derived from, UnavailableSecret, Refused or
+    UsageError. RFC 9420 §12.4.3.2.
+    """
+    suite = group.suite
     kem_output, init_secret = create_external_init(suite, _external_pub(info), env.entropy)
     proposals = _external_proposals(kem_output, replaces, psks)
     verify_external_list(proposals)

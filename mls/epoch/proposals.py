@@ -99,20 +99,28 @@ def verify_proposal(
     *,
     index: int | None = None,
     strict: bool = False,
+    link: ResumptionPSKUsage | None = None,
 ) -> None:
     """Check one proposal; `index` is its place in the list, `strict` holds for one that is about to be sent.
 
-    Raises a subclass of InvalidMessage, or Refused. RFC 9420 §12.1.
+    `link` is the usage of the PSK by which the commit ties a new group to another one. Raises a subclass of
+    InvalidMessage, or Refused. RFC 9420 §12.1.
     """
     try:
-        _verify_proposal(group, queued, env, demands, strict=strict)
+        _verify_proposal(group, queued, env, demands, strict=strict, link=link)
     except MLSError as error:
         error.index = index
         raise
 
 
 def _verify_proposal(
-    group: GroupState, queued: QueuedProposal, env: Environment, demands: Demands, *, strict: bool
+    group: GroupState,
+    queued: QueuedProposal,
+    env: Environment,
+    demands: Demands,
+    *,
+    strict: bool,
+    link: ResumptionPSKUsage | None,
 ) -> None:
     match queued.proposal:
         case Add(key_package=key_package):
@@ -125,7 +133,7 @@ def _verify_proposal(
             known = group.leaf_node(removed) is not None
             require(known, InvalidProposal, "R-12.1.3-02", f"leaf {removed} is to be removed, but it is blank")
         case PreSharedKey(psk=psk):
-            verify_psk_id(psk, group.suite)
+            verify_psk_id(psk, group.suite, link)
         case ReInit(version=version, extensions=extensions):
             lower = version < group.context.version
             require(not lower, InvalidProposal, "R-12.1.5-02", "reinitialization to a lower version")
@@ -175,13 +183,17 @@ def verify_replacement(
         env.accept(leaf.credential, leaf.signature_key, place, replaces=old.credential)
 
 
-def verify_psk_id(psk: PreSharedKeyID, suite: CipherSuite) -> None:
-    """Check a PreSharedKeyID that a proposal names. Raises InvalidProposal. RFC 9420 §8.4, §12.1.4."""
+def verify_psk_id(psk: PreSharedKeyID, suite: CipherSuite, link: ResumptionPSKUsage | None = None) -> None:
+    """Check a PreSharedKeyID that a proposal or a Welcome names. Raises InvalidProposal. RFC 9420 §8.4, §12.1.4.
+
+    `link` is the usage, apart from that by applications, that is in its place: only where a group begins there is one.
+    """
     length = len(psk.psk_nonce)
     message = f"a psk_nonce of {length} bytes, not {suite.hash_length}"
     require(length == suite.hash_length, InvalidProposal, "R-12.1.4-03", message, code=Code.PSK_INVALID)
     usage = psk.psk.usage if isinstance(psk.psk, ResumptionPSK) else None
-    is_reinit, is_branch = usage is ResumptionPSKUsage.REINIT, usage is ResumptionPSKUsage.BRANCH
+    is_reinit = usage is ResumptionPSKUsage.REINIT and link is not usage
+    is_branch = usage is ResumptionPSKUsage.BRANCH and link is not usage
     message = "a PSK of usage {} outside the commit that starts a group"
     require(not is_reinit, InvalidProposal, "R-12.1.4-01", message.format("reinit"), code=Code.PSK_INVALID)
     require(not is_branch, InvalidProposal, "R-12.1.4-02", message.format("branch"), code=Code.PSK_INVALID)
@@ -314,17 +326,23 @@ def _listed(condition: bool, rule: str, message: str, index: int | None, code: C
 
 
 def apply_proposals(
-    group: GroupState, proposals: Sequence[QueuedProposal], env: Environment, *, strict: bool = False
+    group: GroupState,
+    proposals: Sequence[QueuedProposal],
+    env: Environment,
+    *,
+    strict: bool = False,
+    link: ResumptionPSKUsage | None = None,
 ) -> Applied:
     """Check every proposal under the extensions that will be in force, and apply the list to a copy of the tree.
 
-    The order is that of RFC 9420 §12.3, whatever the order of the list. Raises a subclass of InvalidMessage, or
-    Refused.
+    The order is that of RFC 9420 §12.3, whatever the order of the list; `link` is as for `verify_proposal`. Raises
+    a subclass of InvalidMessage, or Refused.
     """
     extensions = _extensions_after(group, proposals)
     demands = Demands.of(group.context, group.suite, extensions)
     for index, queued in enumerate(proposals):
-        verify_proposal(group, queued, env, demands, index=index, strict=strict and not queued.reference)
+        own = strict and not queued.reference
+        verify_proposal(group, queued, env, demands, index=index, strict=own, link=link)
     updated = tuple(
         (each.sender.leaf_index, each.proposal.leaf_node)
         for each in proposals

@@ -1,18 +1,23 @@
 """A client's own records: who it is, its key packages, and its external PSKs.
 
 client               identity, cipher suite and signature key
+identity/<suite>     the same for a further cipher suite
 keypackage/<ref>     a key package that may still be used to add us, with its private keys
+consumed/<ref>       that a key package was used, and until when it was valid
 psk/<id>             an external pre-shared key
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from mls.crypto import SignatureKeyPair, SignaturePrivateKey
 from mls.epoch.join import KeyPackageBundle
+from mls.errors import Code, InvalidWelcome
 from mls.identity import Identity
-from mls.messages import Credential, ExternalPSK, KeyPackage, PreSharedKeyID
+from mls.messages import Credential, ExternalPSK, KeyPackage, KeyPackageSource, PreSharedKeyID
+from mls.rules import require
 from mls.schedule.psk import PSK
 from mls.store.codec import pack, unpack
 from mls.store.group_records import resumption_key
@@ -22,6 +27,7 @@ from treekem.wire import decode, encode, encode_as
 
 CLIENT_KEY: Final = "client"
 KEY_PACKAGES: Final = "keypackage/"
+CONSUMED: Final = "consumed/"
 
 
 def pack_identity(identity: Identity, signature_key: SignaturePrivateKey) -> bytes:
@@ -29,18 +35,64 @@ def pack_identity(identity: Identity, signature_key: SignaturePrivateKey) -> byt
     return pack(encode_as(Credential, identity.credential), identity.suite, signature_key.expose())
 
 
-def unpack_identity(record: bytes) -> Identity:
+def identity_key(suite: int) -> str:
+    """Return the key of the record of an identity for a further cipher suite."""
+    return f"identity/{suite:05}"
+
+
+def unpack_identity(record: bytes, key: str = CLIENT_KEY) -> Identity:
     """Read who a client is. Raises StorageError."""
 
     def build(credential: bytes, suite: int, signature_key: bytes) -> Identity:
         return Identity(decode(Credential, credential), suite, SignaturePrivateKey(signature_key))
 
-    return unpack(CLIENT_KEY, record, build)
+    return unpack(key, record, build)
 
 
 def key_package_key(reference: bytes) -> str:
     """Return the key of a key package's record."""
     return f"{KEY_PACKAGES}{reference.hex()}"
+
+
+def consumption(bundle: KeyPackageBundle) -> dict[str, bytes | None]:
+    """Return what the first use of a key package changes: it goes, and what stays is that it was used."""
+    if bundle.last_resort:
+        return {}
+    reference = bundle.reference()
+    return {key_package_key(reference): None, consumed_key(reference): pack(not_after(bundle.key_package))}
+
+
+def consumed_key(reference: bytes) -> str:
+    """Return the key of the record that a key package was used."""
+    return f"{CONSUMED}{reference.hex()}"
+
+
+def unpack_consumed(key: str, record: bytes) -> int:
+    """Return until when a key package that was used had been valid. Raises StorageError."""
+    return unpack(key, record, int)
+
+
+def not_after(key_package: KeyPackage) -> int:
+    """Return the second in which a key package ends to be valid."""
+    source = key_package.leaf_node.source
+    return source.lifetime.not_after if isinstance(source, KeyPackageSource) else 0
+
+
+def addressed_bundle(store: Store, references: Sequence[bytes]) -> KeyPackageBundle:
+    """Return the key package of ours that a Welcome is for, given the references that it names.
+
+    Raises InvalidWelcome or StorageError. RFC 9420 §12.4.3.1.
+    """
+    for reference in references:
+        name = key_package_key(reference)
+        record = store.read(name)
+        if record is not None:
+            return unpack_bundle(name, record)
+    used = any(store.read(consumed_key(reference)) is not None for reference in references)
+    message = "the key package that this Welcome is for was used up"
+    require(not used, InvalidWelcome, "N-L12", message, code=Code.KEY_PACKAGE_CONSUMED)
+    message = "no entry is for a key package of this client"
+    raise InvalidWelcome(message, rule="R-12.4.3.1-03", code=Code.NO_MATCHING_KEY_PACKAGE)
 
 
 def pack_bundle(bundle: KeyPackageBundle) -> bytes:

@@ -1,0 +1,96 @@
+"""A client's new key packages, and what it signs them with. RFC 9420 §5.3, §10."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from mls.crypto import SUITES, CipherSuite, SignatureKeyPair, SignaturePrivateKey, cipher_suite
+from mls.epoch.environment import Environment
+from mls.epoch.join import KeyPackageBundle
+from mls.epoch.leaves import Demands, verify_key_package
+from mls.errors import Code, UsageError
+from mls.identity import Identity
+from mls.messages import (
+    Capabilities,
+    Credential,
+    CredentialType,
+    Extension,
+    GroupContext,
+    KeyPackage,
+    KeyPackageSource,
+    LeafNode,
+    LeafPosition,
+    Lifetime,
+    ProtocolVersion,
+    encode_unsigned,
+    leaf_node_tbs,
+)
+from treekem.index import LeafIndex
+
+_POSITIONLESS: Final = LeafPosition(b"", LeafIndex(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """A credential of a client, with the key pair that speaks for it under one cipher suite."""
+
+    credential: Credential
+    suite: CipherSuite
+    keys: SignatureKeyPair
+
+    @classmethod
+    def of(cls, identity: Identity) -> Signer:
+        """Return what an identity in use signs with. Raises UsageError for one without a key."""
+        suite, key = cipher_suite(identity.suite), identity.signature_key
+        if key is None:
+            raise UsageError("an identity in use has a signature key")
+        return cls(identity.credential, suite, SignatureKeyPair(key, suite.signature_public_key(key)))
+
+    def copied_keys(self) -> SignatureKeyPair:
+        """Return the keys for a group to hold, and to wipe when it ends."""
+        return SignatureKeyPair(SignaturePrivateKey(self.keys.private.expose()), self.keys.public)
+
+
+def create_key_package(
+    signer: Signer, lifetime: int, env: Environment, *, last_resort: bool, extensions: tuple[Extension, ...]
+) -> KeyPackageBundle:
+    """Return a new key package, valid for `lifetime` seconds. Raises UsageError or InvalidKeyPackage. RFC 9420 §10."""
+    suite = signer.suite
+    if not 0 < lifetime <= env.settings.max_lifetime:
+        message = f"a lifetime of {lifetime} s, where max_lifetime is {env.settings.max_lifetime} s"
+        raise UsageError(message, rule="R-7.2-13", code=Code.LIFETIME_INVALID)
+    init_keys, encryption_keys = suite.generate_key_pair(env.entropy), suite.generate_key_pair(env.entropy)
+    span = Lifetime(max(0, env.now - env.settings.clock_skew), env.now + lifetime)
+    leaf = _signed_leaf(signer, encryption_keys.public, span)
+    unsigned = KeyPackage(ProtocolVersion.MLS10, suite.id, init_keys.public, leaf, extensions, b"")
+    tbs = encode_unsigned(unsigned)
+    package = replace(unsigned, signature=suite.sign_with_label(signer.keys.private, b"KeyPackageTBS", tbs))
+    verify_key_package(package, demands_of_no_group(suite), env, strict=True)
+    keys = signer.copied_keys()
+    return KeyPackageBundle(package, init_keys.private, encryption_keys.private, keys, last_resort)
+
+
+def _signed_leaf(signer: Signer, encryption_key: bytes, lifetime: Lifetime) -> LeafNode:
+    unsigned = LeafNode(
+        encryption_key=encryption_key,
+        signature_key=signer.keys.public,
+        credential=signer.credential,
+        capabilities=own_capabilities(),
+        source=KeyPackageSource(lifetime),
+        extensions=(),
+        signature=b"",
+    )
+    tbs = leaf_node_tbs(unsigned, _POSITIONLESS)
+    return replace(unsigned, signature=signer.suite.sign_with_label(signer.keys.private, b"LeafNodeTBS", tbs))
+
+
+def own_capabilities() -> Capabilities:
+    """Return what this engine supports beyond the defaults. RFC 9420 §7.2."""
+    credentials = tuple(int(known) for known in CredentialType)
+    return Capabilities((int(ProtocolVersion.MLS10),), tuple(SUITES), (), (), credentials)
+
+
+def demands_of_no_group(suite: CipherSuite) -> Demands:
+    """Return what no group in particular asks of a key package: the suite, and nothing else."""
+    return Demands.of(GroupContext(ProtocolVersion.MLS10, suite.id, b"", 0, b"", b"", ()), suite)
