@@ -1,6 +1,21 @@
 """A group as an observer follows it: by its GroupInfo and its public handshakes, without a single secret.
 
 That is what a delivery service needs: who is a member, which epoch it is, and whether a handshake is worth passing on.
+
+>>> from mls import AcceptAnyone, Add, Client, Identity, MemoryStore, Settings
+>>> public = Settings(private_handshakes=False)
+>>> alice = Client.create(MemoryStore(), Identity.basic(b"alice"), policy=AcceptAnyone(), settings=public)
+>>> bob = Client.create(MemoryStore(), Identity.basic(b"bob"), policy=AcceptAnyone())
+>>> room = alice.create_group()
+>>> service = PublicGroup.follow(room.group_info(), policy=AcceptAnyone())
+>>> commit = room.commit([Add(bob.key_package())])
+>>> observed = service.receive(commit.message)
+>>> [member.identity for member in observed.effect.added]
+[b'bob']
+>>> room.merge(commit)
+>>> service.merge(observed)
+>>> (service.epoch, service.tree_hash) == (room.epoch, room.tree_hash)
+True
 """
 
 from __future__ import annotations
@@ -90,9 +105,11 @@ class _View:
 class PublicGroup:
     """A group as anyone can follow it who sees its handshakes in the clear. Made by `PublicGroup.follow`.
 
-    Membership tags and confirmation tags are taken on faith, as checking them takes keys of the group; everything else
-    that members check of a public handshake is checked here, by the same code. A call either returns or raises and
-    leaves the group as it was.
+    Membership tags and confirmation tags are taken on faith, as checking them takes keys of the group, and so are the
+    secrets of paths and PSKs; everything else that members check of a public handshake is checked here, by the same
+    code. What passes in private is not seen: a commit that covers a proposal sent so cannot be followed, as one that
+    was sent so itself, and a fresh GroupInfo must be told. A call either returns or raises and leaves the group as it
+    was.
     """
 
     def __init__(
@@ -223,6 +240,8 @@ class PublicGroup:
         """
         told = _told(group_info, ratchet_tree, self._environment())
         verify_group(self.group_id, told.context.group_id)
+        same = told.suite.id == self._view.group.suite.id
+        require(same, InvalidGroupInfo, "R-12.4.3.1-12", "the group would change its cipher suite")
         if told.context.epoch <= self.epoch:
             raise _wrong_epoch(self.epoch, told.context.epoch)
         before = self._view

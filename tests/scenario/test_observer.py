@@ -2,89 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from mls import AcceptAnyone, Client, Extension, Group, ProposalReceived, Settings, TrustOnFirstUse, intents
-from mls.crypto import SignatureKeyPair
-from mls.errors import Code, MLSError, UsageError, WrongEpoch, WrongGroup
+from mls.errors import Code, InvalidGroupInfo, MLSError, UsageError, WrongEpoch, WrongGroup
 from mls.messages import (
     Add,
-    ApplicationData,
     BasicCredential,
-    Commit,
-    CommitSource,
     ContentType,
     ExtensionType,
-    ExternalInit,
     ExternalSender,
     ExternalSenderIndex,
     ExternalSenders,
-    MemberSender,
     MLSMessage,
     NewMemberProposalSender,
-    Proposal,
-    ProposalContent,
     ProtocolVersion,
     Remove,
-    Sender,
-    Update,
 )
 from mls.observer import ObservedCommit, Opaque, PublicGroup
-from tests.adversarial.insider import PUBLIC, public_message, refusal, wrapped
 from tests.support import external_scenes
-from tests.support.crafting import UPDATE, Forger, crafted_package, package_of
-from tests.support.live import reachable
-from tests.support.scenes import NO_EXTENSIONS, REINIT, Scene, psk
+from tests.support.crafting import Forger, crafted_package, package_of
+from tests.support.observing import OPEN, agree, assert_refused_alike, follow, said_outside, secrets_in, watch
 from tests.support.welcomes import group_info_of
 from tests.support.world import NOW, World
 from treekem.index import LeafIndex
-from treekem.secrets import Secret
 from treekem.wire import encode
-
-OPEN: dict[str, Any] = {
-    "external_commits": True,
-    "resync": True,
-    "external_senders": True,
-    "new_member_proposals": True,
-}
-
-
-def follow(group: Group, **settings: Any) -> PublicGroup:  # noqa: ANN401  (fields of Settings)
-    """Follow a group from its present epoch on, under settings like its members'."""
-    chosen = Settings(**{**OPEN, **settings})
-    return PublicGroup.follow(group.group_info(), policy=AcceptAnyone(), settings=chosen, clock=lambda: NOW)
-
-
-def watch(observer: PublicGroup, message: bytes) -> ObservedCommit:
-    """Let an observer see a commit that the group took."""
-    event = observer.receive(message)
-    assert isinstance(event, ObservedCommit)
-    observer.merge(event)
-    return event
-
-
-def agree(observer: PublicGroup, *groups: Group) -> None:
-    """Assert that an observer knows what members know, as far as it is public, and holds no secret."""
-    for group in groups:
-        state = group._standing.state.group
-        assert observer._view.group.context == state.context
-        assert observer._view.group.interim_transcript_hash == state.interim_transcript_hash
-        assert observer.group_context == state.encoded_context()
-        assert observer.confirmed_transcript_hash == state.context.confirmed_transcript_hash
-        assert observer.extensions == state.extensions
-        assert (observer.group_id, observer.epoch) == (group.group_id, group.epoch)
-        assert (observer.tree_hash, observer.ratchet_tree) == (group.tree_hash, group.ratchet_tree)
-        assert observer.members == group.members
-        assert [each.ref for each in observer.proposals] == [each.ref for each in group.proposals]
-    assert secrets_in(observer) == []
-
-
-def secrets_in(*roots: object) -> list[object]:
-    return [thing for thing in reachable(*roots) if isinstance(thing, Secret)]
 
 
 class Story:
@@ -126,13 +70,6 @@ class Story:
         assert [member.identity for member in seen.effect.added] == [outsider.name]
         self.groups.append(outsider.enter(joined))
         agree(self.observer, *self.groups)
-
-
-def said_outside(group: Group, world: World, proposal: Proposal, sender: Sender, keys: SignatureKeyPair) -> bytes:
-    """Return a proposal of someone who is no member."""
-    forger = Forger(world, group)
-    framed = forger.framed(ProposalContent(proposal), sender=sender)
-    return forger.public(forger.signed(framed, PUBLIC, key=keys.private))
 
 
 # Following.
@@ -244,7 +181,26 @@ def test_of_private_messages_the_header_is_seen() -> None:
         observer.receive(proposal.message)
 
 
-@pytest.mark.rfc("R-12.4.3.1-10")
+@pytest.mark.rfc("R-12.4-11")
+def test_a_commit_of_what_was_proposed_in_private_is_not_followed() -> None:
+    world = World(private_handshakes=False)
+    alice, bob = world.group(2, private_handshakes=False)
+    carol = world.client("carol", private_handshakes=True)
+    carols = world.add(alice, carol, others=[bob])[0]
+    observer = follow(alice)
+    proposal = carols.propose(intents.Update())
+    assert observer.receive(proposal.message) == Opaque(ContentType.PROPOSAL, 2)
+    world.deliver(proposal.message, alice, bob)
+    pending = alice.commit()
+    with pytest.raises(MLSError) as caught:
+        observer.receive(pending.message)
+    assert (caught.value.rule, caught.value.code) == ("R-12.4-11", Code.UNKNOWN_PROPOSAL_REF)
+    alice.merge(pending)
+    observer.refresh(alice.group_info())
+    agree(observer, alice)
+
+
+@pytest.mark.rfc("R-12.4.3.1-10", "R-12.4.3.1-12")
 def test_a_refresh_is_of_the_same_group_and_of_a_later_epoch() -> None:
     world = World(private_handshakes=False)
     alice, bob = world.group(2)
@@ -256,194 +212,17 @@ def test_a_refresh_is_of_the_same_group_and_of_a_later_epoch() -> None:
             observer.refresh(info)
     with pytest.raises(WrongGroup):
         observer.refresh(stranger.group_info())
+    elsewhere = World(2, seed=1)
+    other = elsewhere.client("alice").create_group(alice.group_id)
+    for _ in range(3):
+        elsewhere.commit(other)
+    with pytest.raises(InvalidGroupInfo) as caught:
+        observer.refresh(other.group_info())
+    assert caught.value.rule == "R-12.4.3.1-12"
     agree(observer, alice)
     world.commit(bob, (), alice)
     observer.refresh(bob.group_info(ratchet_tree=False), bob.ratchet_tree)
     agree(observer, alice)
-
-
-# What is refused.
-
-
-def assert_refused_alike(observer: PublicGroup, member: Group, message: bytes) -> MLSError:
-    """Assert that observer and member refuse a message by the same rule, and that nothing came of it."""
-    before = observer._view
-    with pytest.raises(MLSError) as caught:
-        observer.receive(message)
-    assert observer._view is before
-    seen = caught.value
-    refused = refusal(member, message)
-    assert type(seen) is type(refused)
-    for name in ("rule", "code", "authenticated", "leaf", "index"):
-        assert getattr(seen, name) == getattr(refused, name), (seen, refused)
-    return seen
-
-
-@pytest.fixture
-def scene() -> Scene:
-    world = World(private_handshakes=False, **OPEN)
-    groups = world.group(4)
-    return Scene(world, groups, Forger(world, groups[1]))
-
-
-def bad_lists(scene: Scene) -> list[Sequence[Proposal]]:
-    forger = scene.forger
-    twice = scene.world.client("twice")
-    adds = [Add(package_of(twice.key_package())) for _ in range(2)]
-    bad_signature = crafted_package(scene.world.client("damaged"), leaf_signature=bytes(64))
-    return [
-        (Update(forger.leaf_node(UPDATE)),),
-        (Remove(LeafIndex(1)),),
-        (Remove(LeafIndex(9)),),
-        (Remove(LeafIndex(2)), Remove(LeafIndex(2))),
-        (NO_EXTENSIONS, NO_EXTENSIONS),
-        (REINIT, NO_EXTENSIONS),
-        (ExternalInit(bytes(32)),),
-        (psk(nonce=bytes(31)),),
-        (psk(), psk()),
-        adds,
-        (Add(package_of(scene.world.clients["member-2"].key_package())),),
-        (scene.add(), Add(bad_signature)),
-    ]
-
-
-@pytest.mark.rfc("R-12.2-01", "R-12.2-03", "R-12.2-05", "R-12.4.2-04", "R-12.4.2-05")
-def test_bad_lists_are_refused_as_members_refuse_them(scene: Scene) -> None:
-    observer, forger = follow(scene.groups[0]), scene.forger
-    path, rules = forger.path(), set()
-    for proposals in bad_lists(scene):
-        refused = assert_refused_alike(observer, scene.groups[0], forger.commit(*proposals, path=path))
-        assert (refused.authenticated, refused.rule) != (False, "")
-        rules.add(refused.rule)
-    assert len(rules) >= 10
-    watch(observer, forger.honest(scene.add(), Remove(LeafIndex(2))))
-
-
-@pytest.mark.rfc("R-12.4-08", "R-12.4-11", "R-12.4.2-09", "R-12.4.2-10", "R-7.6-02")
-def test_bad_paths_are_refused_as_members_refuse_them(scene: Scene) -> None:
-    observer, forger = follow(scene.groups[0]), scene.forger
-    path = forger.path()
-    nodes, own_key = path.nodes, forger.own_leaf().encryption_key
-    repeated = replace(nodes[1], encryption_key=nodes[0].encryption_key)
-    taken = replace(nodes[1], encryption_key=own_key)
-    bad = [
-        forger.commit(Remove(LeafIndex(2))),
-        forger.commit(bytes(32), path=path),
-        forger.commit(path=replace(path, nodes=nodes[:1])),
-        forger.commit(path=replace(path, nodes=(*nodes, nodes[1]))),
-        forger.commit(path=replace(path, nodes=(replace(nodes[0], encrypted_path_secret=()), nodes[1]))),
-        forger.commit(path=replace(path, nodes=(nodes[0], repeated))),
-        forger.commit(path=replace(path, nodes=(nodes[0], taken))),
-        forger.commit(path=forger.path(source=UPDATE)),
-        forger.commit(path=forger.path(source=CommitSource(bytes(32)))),
-        forger.commit(path=forger.path(encryption_key=own_key)),
-        forger.commit(path=forger.path(signed=False)),
-    ]
-    rules = {assert_refused_alike(observer, scene.groups[0], message).rule for message in bad}
-    assert {"R-12.4-08", "R-12.4-11", "R-7.5-08", "R-12.4.2-09", "R-12.4.2-10"} <= rules
-    watch(observer, forger.honest())
-
-
-@pytest.mark.rfc("R-6.1-07", "R-6.1-13", "R-6-10", "R-6-11", "R-12.1-01")
-def test_bad_messages_are_refused_as_members_refuse_them(scene: Scene) -> None:
-    observer, forger, world = follow(scene.groups[0]), scene.forger, scene.world
-    signed, remove = public_message(forger.honest()), ProposalContent(Remove(LeafIndex(2)))
-    keys = forger.new_signature_keys()
-    unsigned = replace(signed, auth=replace(signed.auth, signature=bytes(64)))
-    # Of what is wrong about these a member sees the membership tag first, so it is made to fit.
-    content = forger.read(wrapped(signed))
-    bad = [
-        forger.public(replace(content, auth=unsigned.auth)),
-        forger.say(remove, group_id=b"another"),
-        forger.say(remove, epoch=0),
-        forger.say(remove, epoch=2),
-        forger.say(remove, sender=MemberSender(LeafIndex(7))),
-        forger.say(ApplicationData(b"hello")),
-        forger.propose(Remove(LeafIndex(9))),
-        forger.propose(ExternalInit(bytes(32))),
-        said_outside(scene.groups[0], world, scene.add(), ExternalSenderIndex(0), keys),
-        said_outside(scene.groups[0], world, remove.proposal, NewMemberProposalSender(), keys),
-        wrapped(signed)[:-1],
-        wrapped(signed) + b"\0",
-        b"",
-        scene.groups[0].group_info(),
-        world.client("somebody").key_package(),
-    ]
-    rules = {assert_refused_alike(observer, scene.groups[0], message).rule for message in bad}
-    assert {"R-6.1-13", "R-6-10", "R-6-11", "R-6.1-07", "R-6-01", "R-12.1.3-02"} <= rules
-    agree(observer, scene.groups[0])
-
-
-@pytest.mark.rfc("R-12.2-17", "R-12.2-18", "R-12.2-20", "R-12.4.3.2-03")
-def test_bad_external_commits_are_refused_as_members_refuse_them(scene: Scene) -> None:
-    alice = scene.groups[0]
-    observer, outside = follow(alice), external_scenes.Scene(scene.world, scene.groups)
-    outsider = outside.outsider()
-    message = outsider.message()
-    commit = public_message(message).content.content
-    assert isinstance(commit, Commit)
-    bad = [
-        outsider.changed(message, proposals=()),
-        outsider.changed(message, path=None),
-        outsider.changed(message, *(entry.proposal for entry in commit.proposals), scene.add()),  # type: ignore[union-attr]  # all stand in the commit
-        outsider.changed(message, keys=scene.forger.new_signature_keys()),
-        external_scenes.replaced_leaf(outsider, message, 0),
-        external_scenes.replaced_leaf(outsider, message, 4, source=UPDATE),
-        external_scenes.replaced_leaf(outsider, message, 4, signature_key=scene.forger.own_leaf().signature_key),
-    ]
-    for forged in bad:
-        assert_refused_alike(observer, alice, forged)
-    watch(observer, message)
-
-
-@pytest.mark.rfc("S-external_commits", "S-resync", "S-external_senders", "S-accept_public_handshakes", "R-12.1.8-02")
-@pytest.mark.parametrize("setting", [*OPEN, "accept_public_handshakes"])
-def test_what_settings_shut_out_is_not_heard(setting: str) -> None:
-    world = World(private_handshakes=False, **OPEN)
-    alice, bob = world.group(2)
-    outside = external_scenes.Scene(world, [alice, bob])
-    outsider, returning = outside.outsider(), outside.returning(1)
-    keys = Forger(world, alice).new_signature_keys()
-    senders = ExternalSenders((ExternalSender(keys.public, BasicCredential(b"server")),))
-    extension = Extension(ExtensionType.EXTERNAL_SENDERS, encode(senders))
-    world.commit(alice, [intents.GroupContextExtensions((extension,))], bob)
-    outsider, returning = (replace(each, info=group_info_of(alice)) for each in (outsider, returning))
-    said: dict[str, Callable[[], bytes]] = {
-        "external_commits": outsider.message,
-        "resync": lambda: returning.message(replaces=1),
-        "external_senders": lambda: said_outside(alice, world, Remove(LeafIndex(1)), ExternalSenderIndex(0), keys),
-        "new_member_proposals": lambda: said_outside(
-            alice,
-            world,
-            Add(package_of(outsider.client.key_package())),
-            NewMemberProposalSender(),
-            outsider.keys,
-        ),
-        "accept_public_handshakes": lambda: bob.propose(intents.Update()).message,
-    }
-    message = said[setting]()
-    with pytest.raises(MLSError) as caught:
-        follow(alice, **{setting: False}).receive(message)
-    assert caught.value.rule in {f"S-{setting}", "R-12.1.8-02"}
-    follow(alice).receive(message)
-
-
-# What an observer cannot see.
-
-
-@pytest.mark.rfc("R-6.2-03", "R-6.1-15", "R-12.4.2-16")
-def test_tags_are_taken_on_faith(scene: Scene) -> None:
-    observer, forger, alice = follow(scene.groups[0]), scene.forger, scene.groups[0]
-    untagged = replace(public_message(forger.honest()), membership_tag=bytes(32))
-    unconfirmed = forger.commit(path=forger.path())
-    for message, rule in ((wrapped(untagged), "R-6.2-03"), (unconfirmed, "R-6.1-15")):
-        assert isinstance(observer.receive(message), ObservedCommit)
-        assert refusal(alice, message).rule == rule
-    watch(observer, unconfirmed)
-    alice.merge(alice.commit())
-    with pytest.raises(MLSError) as caught:
-        observer.receive(forger.commit(path=forger.path()))
-    assert caught.value.rule == "R-6-11"
 
 
 # The GroupInfo.
