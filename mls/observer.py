@@ -25,6 +25,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from mls.arguments import verify_message
 from mls.crypto import cipher_suite
 from mls.epoch.admission import (
     admit_proposal,
@@ -206,6 +207,7 @@ class PublicGroup:
         A proposal is recorded, a commit is not merged, and of a PrivateMessage only the header is read. Raises MLSError
         by the same rules as members do; nothing has changed then. RFC 9420 §6, §12.
         """
+        verify_message(data)
         env = self._environment()
         header = read_header(data, env.settings)
         if not header.is_framed:
@@ -289,12 +291,13 @@ class PublicGroup:
 
 def _told(group_info: bytes, ratchet_tree: bytes | None, env: Environment) -> GroupState:
     """Return the group that a GroupInfo message describes, checked as far as it can be."""
+    verify_message(group_info)
     read_header(group_info, env.settings)
     fits = ratchet_tree is None or len(ratchet_tree) <= env.settings.max_welcome_bytes
     require(fits, InvalidGroupInfo, "S-max_welcome_bytes", "the tree is too large", code=Code.LIMIT_EXCEEDED)
     body = decode(MLSMessage, group_info).body
     if not isinstance(body, GroupInfo):
-        raise UsageError("the message is no GroupInfo")
+        raise InvalidGroupInfo("the message is no GroupInfo", code=Code.WRONG_WIRE_FORMAT)
     return group_of(body, ratchet_tree, cipher_suite(body.group_context.cipher_suite), env)
 
 

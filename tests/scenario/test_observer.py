@@ -252,10 +252,13 @@ def test_a_group_is_followed_from_a_good_group_info_only() -> None:
     assert rule_of(bare, other_tree) == "R-12.4.3.1-13"
     assert rule_of(bare, bytes(Settings().max_welcome_bytes + 1)) == "S-max_welcome_bytes"
     assert rule_of(bare, bob.ratchet_tree[:-1]) is not None
-    with pytest.raises(UsageError):
+    with pytest.raises(InvalidGroupInfo) as caught:
         PublicGroup.follow(bob.encrypt(b"hello"), policy=AcceptAnyone(), clock=lambda: NOW)
+    assert caught.value.code == Code.WRONG_WIRE_FORMAT
     observer = PublicGroup.follow(bare, bob.ratchet_tree, policy=AcceptAnyone(), clock=lambda: NOW)
     agree(observer, alice)
+    with pytest.raises(UsageError):
+        observer.receive("text")  # type: ignore[arg-type]  # the wrong type is what is tested
     assert repr(observer) == f"<PublicGroup {alice.group_id.hex()}, epoch 1>"
 
 
