@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from mls import Add, Extension, Group, GroupContextExtensions, PreSharedKey, Settings
-from mls.client import own_capabilities
 from mls.crypto import CipherSuite, SignatureKeyPair, SignaturePrivateKey
 from mls.drafting import read_key_package
 from mls.epoch.create_commit import CommitOrder, LeafContent, create_commit
@@ -17,6 +16,7 @@ from mls.epoch.join import join_by_external_commit
 from mls.epoch.state import EpochState
 from mls.events import ProposalReceived, StagedCommit
 from mls.intents import Intent
+from mls.key_packages import own_capabilities
 from mls.messages import Add as AddProposal
 from mls.messages import (
     BasicCredential,
