@@ -8,48 +8,44 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Final
 
 from mls.arguments import verify_bytes, verify_message
-from mls.crypto import SUITES, CipherSuite, SignatureKeyPair, SignaturePrivateKey, cipher_suite
+from mls.crypto import cipher_suite
 from mls.drafting import read_key_package
 from mls.epoch.effect import Member, member_of
-from mls.epoch.environment import Environment
+from mls.epoch.environment import Environment, Origin
 from mls.epoch.join import KeyPackageBundle, create_epoch_zero, join_by_welcome
-from mls.epoch.leaves import Demands, verify_key_package
+from mls.epoch.leaves import verify_key_package
 from mls.epoch.members import leaf_nodes
 from mls.epoch.state import EpochState
 from mls.epoch.welcome import references
 from mls.errors import Code, InvalidFraming, InvalidWelcome, StorageError, UsageError, WrongGroup
+from mls.events import PendingCommit
 from mls.group import Group
 from mls.header import read_header
 from mls.identity import CredentialPolicy, Identity
+from mls.key_packages import Signer, create_key_package, demands_of_no_group
 from mls.messages import (
-    Capabilities,
-    CredentialType,
     Extension,
-    GroupContext,
     KeyPackage,
     KeyPackageSource,
-    LeafNode,
-    LeafPosition,
-    Lifetime,
     MLSMessage,
     ProtocolVersion,
+    ResumptionPSK,
     Welcome,
     WireFormat,
-    encode_unsigned,
-    leaf_node_tbs,
 )
 from mls.receiving import Received
 from mls.schedule.secret_tree import SecretTree
 from mls.settings import DAY, Settings
+from mls.store.candidates import Candidate
 from mls.store.client_records import (
     CLIENT_KEY,
     KEY_PACKAGES,
+    identity_key,
     key_package_key,
     pack_bundle,
     pack_identity,
@@ -63,12 +59,12 @@ from mls.store.group_records import epoch_key
 from mls.store.pins import known_keys, pin_batch
 from mls.store.seam import Store
 from mls.store.standing import Standing, limits_of, load_standing
+from mls.succession import Continuation, create_first_commit, origin_of, plan_branch, plan_successor
 from treekem.index import LeafIndex
 from treekem.suite import Entropy, HPKEPrivateKey
 from treekem.wire import decode, encode
 
 _GROUP_ID_LENGTH: Final = 16
-_POSITIONLESS: Final = LeafPosition(b"", LeafIndex(0))
 
 
 class Client:
@@ -86,8 +82,8 @@ class Client:
     ) -> None:
         self._store = store
         self._identity = identity
-        self._suite = cipher_suite(identity.suite)
-        self._signature_keys = _signature_keys(identity, self._suite)
+        signer = Signer.of(identity)
+        self._suite, self._signature_keys = signer.suite, signer.keys
         self._policy = policy
         self._settings = settings
         self._clock = clock
@@ -159,14 +155,34 @@ class Client:
 
     # Key packages and pre-shared keys.
 
+    def add_identity(self, identity: Identity) -> None:
+        """Keep an identity for a further cipher suite, for key packages of that suite and groups that move to it.
+
+        It gets a signature key of its own unless it brings one. Raises UsageError for a suite that has an identity, and
+        Unsupported for an unknown one. RFC 9420 §5.3.
+        """
+        suite, name = cipher_suite(identity.suite), identity_key(identity.suite)
+        if suite.id == self._suite.id or self._store.read(name) is not None:
+            raise UsageError(f"this client has an identity for cipher suite {suite.id} already")
+        key = identity.signature_key
+        if key is None:
+            key = suite.generate_signature_key_pair(self._entropy).private
+        self._store.apply({name: pack_identity(identity, key)})
+
     def key_package(
-        self, *, lifetime: int = 28 * DAY, last_resort: bool = False, extensions: tuple[Extension, ...] = ()
+        self,
+        *,
+        lifetime: int = 28 * DAY,
+        last_resort: bool = False,
+        extensions: tuple[Extension, ...] = (),
+        suite: int | None = None,
     ) -> bytes:
         """Return a new key package to publish, valid for `lifetime` seconds; its private half is in the store.
 
-        It is used up by the first join, unless it is a `last_resort`. RFC 9420 §10.
+        It is used up by the first join, unless it is a `last_resort`. `suite` is that of an identity added. Raises
+        UsageError. RFC 9420 §10.
         """
-        bundle = self._create_bundle(lifetime, last_resort=last_resort, extensions=extensions)
+        bundle = self._create_bundle(lifetime, last_resort=last_resort, extensions=extensions, suite=suite)
         self._store.apply({key_package_key(bundle.reference()): pack_bundle(bundle)})
         return encode(MLSMessage(ProtocolVersion.MLS10, bundle.key_package))
 
@@ -184,12 +200,12 @@ class Client:
         they are derived from for one that is not valid. RFC 9420 §10.
         """
         package, suite, env = read_key_package(key_package), self._suite, self._environment()
-        verify_key_package(package, Demands.of(_no_group(suite), suite), env)
+        verify_key_package(package, demands_of_no_group(suite), env)
         leaf = package.leaf_node
         held = (suite.hpke_public_key(init_key), suite.hpke_public_key(encryption_key), self._signature_keys.public)
         if held != (package.init_key, leaf.encryption_key, leaf.signature_key):
             raise UsageError("the private keys are not those of the key package", code=Code.BAD_KEY)
-        keys = _copy(self._signature_keys)
+        keys = self._signer(None).copied_keys()
         bundle = KeyPackageBundle(package, init_key.copy(), encryption_key.copy(), keys, last_resort)
         self._store.apply({key_package_key(bundle.reference()): pack_bundle(bundle)})
 
@@ -224,12 +240,33 @@ class Client:
         """
         env = self._environment()
         name = env.entropy(_GROUP_ID_LENGTH) if group_id is None else group_id
-        verify_bytes(name, "a group id")
-        if self._store.read(epoch_key(name)) is not None:
-            raise UsageError("this client is in a group of this id", code=Code.GROUP_EXISTS, rule="R-11-10")
-        lifetime = min(28 * DAY, self._settings.max_lifetime)
-        bundle = self._create_bundle(lifetime, last_resort=False, extensions=())
-        return self._founded(create_epoch_zero(name, bundle, extensions, env), {})
+        self._verify_free(name)
+        return self._founded(create_epoch_zero(name, self._founding_bundle(), extensions, env), {})
+
+    def reinitialize(self, group: Group, key_packages: Sequence[bytes]) -> tuple[Group, PendingCommit]:
+        """Create the successor of a frozen group, from fresh key packages of all its other members.
+
+        Any member may. Merge the commit once its Welcome is delivered; the commit itself is for nobody. Raises
+        UsageError for a group that is not frozen, an id in use, a suite without an identity and key packages of the
+        wrong members; Unsupported, and what `commit` does. RFC 9420 §11.2.
+        """
+        return self._continued(plan_successor(self._standing_of(group), self._policy), key_packages)
+
+    def branch(
+        self,
+        group: Group,
+        key_packages: Sequence[bytes],
+        group_id: bytes | None = None,
+        extensions: tuple[Extension, ...] = (),
+    ) -> tuple[Group, PendingCommit]:
+        """Create a group of some members of another one, which is not affected, from their fresh key packages.
+
+        Merge the commit once its Welcome is delivered; the commit itself is for nobody. Raises UsageError for an id in
+        use and key packages of others; and what `commit` does. RFC 9420 §11.3.
+        """
+        name = self._entropy(_GROUP_ID_LENGTH) if group_id is None else group_id
+        plan = plan_branch(self._standing_of(group), name, extensions, self._policy)
+        return self._continued(plan, key_packages)
 
     def group(self, group_id: bytes) -> Group:
         """Return a group that this client is in, one object as long as it lasts. Raises WrongGroup or StorageError."""
@@ -291,14 +328,41 @@ class Client:
             entropy=self._entropy,
             known_keys=cache(partial(known_keys, self._store)),
             psk=lambda psk_id: stored_psk(self._store, psk_id),
+            origin=self._origin,
         )
 
-    def _founded(self, state: EpochState, batch: dict[str, bytes | None]) -> Group:
-        """Store a group that begins for this client, and return it."""
+    def _origin(self, link: ResumptionPSK) -> Origin | None:
+        if self._store.read(epoch_key(link.psk_group_id)) is None:
+            return None
+        group = self.group(link.psk_group_id)
+        return origin_of(group._standing, link.psk_epoch, self._policy)  # noqa: SLF001  (a group is part of its client)
+
+    def _standing_of(self, group: Group) -> Standing:
+        return self.group(group.group_id)._standing  # noqa: SLF001  (likewise)
+
+    def _continued(self, plan: Continuation, key_packages: Sequence[bytes]) -> tuple[Group, PendingCommit]:
+        """Store a group that continues another one, in epoch 0, along with the commit that fills it."""
+        self._verify_free(plan.group_id)
+        env = self._environment()
+        bundle = self._founding_bundle(plan.suite.id)
+        state = create_epoch_zero(plan.group_id, bundle, plan.extensions, env)
+        group = self._founded(state, {}, create_first_commit(plan, state, key_packages, env))
+        return group, group.pending[0]
+
+    def _verify_free(self, group_id: bytes) -> None:
+        verify_bytes(group_id, "a group id")
+        if self._store.read(epoch_key(group_id)) is not None:
+            raise UsageError("this client is in a group of this id", code=Code.GROUP_EXISTS, rule="R-11-10")
+
+    def _founded(self, state: EpochState, batch: dict[str, bytes | None], first: Candidate | None = None) -> Group:
+        """Store a group that begins for this client, with its first commit where that is made already."""
         env = self._environment()
         secret = state.secrets.encryption.copy()
         tree = SecretTree(state.suite, state.group.tree.n_leaves, secret, limits_of(self._settings))
         standing = Standing(state, tree)
+        if first is not None:
+            batch = {**batch, **standing.candidate_batch(first)}
+            standing.candidates[first.name] = first
         members = [member_of(index, leaf, env) for index, leaf in leaf_nodes(state.group.tree)]
         self._store.apply({**batch, **standing.founding_batch(), **pin_batch(self._store, members)})
         # Written: until then the state is whole, so that the same invitation can be accepted again.
@@ -316,38 +380,24 @@ class Client:
             "no entry is for a key package of this client", rule="R-12.4.3.1-03", code=Code.NO_MATCHING_KEY_PACKAGE
         )
 
-    def _create_bundle(
-        self, lifetime: int, *, last_resort: bool, extensions: tuple[Extension, ...]
-    ) -> KeyPackageBundle:
-        env, suite = self._environment(), self._suite
-        if not 0 < lifetime <= env.settings.max_lifetime:
-            message = f"a lifetime of {lifetime} s, where max_lifetime is {env.settings.max_lifetime} s"
-            raise UsageError(message, rule="R-7.2-13", code=Code.LIFETIME_INVALID)
-        init_keys, encryption_keys = suite.generate_key_pair(env.entropy), suite.generate_key_pair(env.entropy)
-        span = Lifetime(max(0, env.now - env.settings.clock_skew), env.now + lifetime)
-        leaf = self._signed_leaf(encryption_keys.public, span)
-        unsigned = KeyPackage(ProtocolVersion.MLS10, suite.id, init_keys.public, leaf, extensions, b"")
-        tbs = encode_unsigned(unsigned)
-        signature = suite.sign_with_label(self._signature_keys.private, b"KeyPackageTBS", tbs)
-        package = replace(unsigned, signature=signature)
-        verify_key_package(package, Demands.of(_no_group(suite), suite), env, strict=True)
-        return KeyPackageBundle(
-            package, init_keys.private, encryption_keys.private, _copy(self._signature_keys), last_resort
-        )
+    def _founding_bundle(self, suite: int | None = None) -> KeyPackageBundle:
+        lifetime = min(28 * DAY, self._settings.max_lifetime)
+        return self._create_bundle(lifetime, last_resort=False, extensions=(), suite=suite)
 
-    def _signed_leaf(self, encryption_key: bytes, lifetime: Lifetime) -> LeafNode:
-        unsigned = LeafNode(
-            encryption_key=encryption_key,
-            signature_key=self._signature_keys.public,
-            credential=self._identity.credential,
-            capabilities=own_capabilities(),
-            source=KeyPackageSource(lifetime),
-            extensions=(),
-            signature=b"",
-        )
-        tbs = leaf_node_tbs(unsigned, _POSITIONLESS)
-        signature = self._suite.sign_with_label(self._signature_keys.private, b"LeafNodeTBS", tbs)
-        return replace(unsigned, signature=signature)
+    def _create_bundle(
+        self, lifetime: int, *, last_resort: bool, extensions: tuple[Extension, ...], suite: int | None = None
+    ) -> KeyPackageBundle:
+        signer, env = self._signer(suite), self._environment()
+        return create_key_package(signer, lifetime, env, last_resort=last_resort, extensions=extensions)
+
+    def _signer(self, suite: int | None) -> Signer:
+        if suite is None or suite == self._suite.id:
+            return Signer(self._identity.credential, self._suite, self._signature_keys)
+        name = identity_key(suite)
+        record = self._store.read(name)
+        if record is None:
+            raise UsageError(f"this client has no identity for cipher suite {suite}: add one")
+        return Signer.of(unpack_identity(record, name))
 
 
 class Invitation:
@@ -385,27 +435,6 @@ class Invitation:
         group = self._client._founded(self._state, self._used)  # noqa: SLF001  (likewise)
         self._state = None
         return group
-
-
-def own_capabilities() -> Capabilities:
-    """Return what this engine supports beyond the defaults. RFC 9420 §7.2."""
-    credentials = tuple(int(known) for known in CredentialType)
-    return Capabilities((int(ProtocolVersion.MLS10),), tuple(SUITES), (), (), credentials)
-
-
-def _no_group(suite: CipherSuite) -> GroupContext:
-    """Return the context of no group in particular, which asks nothing of a key package but the suite."""
-    return GroupContext(ProtocolVersion.MLS10, suite.id, b"", 0, b"", b"", ())
-
-
-def _signature_keys(identity: Identity, suite: CipherSuite) -> SignatureKeyPair:
-    if identity.signature_key is None:
-        raise UsageError("an identity in use has a signature key")
-    return SignatureKeyPair(identity.signature_key, suite.signature_public_key(identity.signature_key))
-
-
-def _copy(keys: SignatureKeyPair) -> SignatureKeyPair:
-    return SignatureKeyPair(SignaturePrivateKey(keys.private.expose()), keys.public)
 
 
 def _not_after(key_package: KeyPackage) -> int:

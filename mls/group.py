@@ -114,7 +114,7 @@ class Group:
 
     @property
     def is_retired(self) -> bool:
-        """Whether this client was removed, and the group wiped; what was public, such as `members`, still shows."""
+        """Whether this client was removed, or forgot the group; what was public, such as `members`, still shows."""
         return self._retired
 
     def export_secret(self, label: str | bytes, context: bytes, length: int) -> ExportedSecret:
@@ -260,6 +260,17 @@ class Group:
             candidate = self._standing.candidates.pop(commit.candidate)
             wipe_states([candidate.transition.state], kept=self._standing.state)
 
+    def forget(self) -> None:
+        """Wipe the group and delete its records: once a successor took its place, or it is of no use any more.
+
+        The other members learn nothing of it; one that they should not count on any more is to be removed.
+        """
+        with self._exclusive():
+            self._verify_alive()
+            self._store.apply(dict.fromkeys(name for name, _ in self._store.scan(self._standing.prefix)))
+            self._standing.wipe()
+            self._retired = True
+
     # Talking.
 
     def encrypt(self, data: bytes, *, authenticated_data: bytes = b"") -> bytes:
@@ -307,9 +318,19 @@ class Group:
         finally:
             self._lock.release()
 
+    @contextmanager
+    def _replaced(self) -> Iterator[None]:
+        """Wipe and retire this group once the block has put another in its place."""
+        with self._exclusive():
+            yield
+            self._standing.wipe()
+            self._retired = True
+
     def _verify_alive(self) -> None:
         if self._retired:
-            raise UsageError("this client was removed from the group", code=Code.GROUP_RETIRED, rule="R-12.4.2-19")
+            raise UsageError(
+                "this client was removed from the group, or forgot it", code=Code.GROUP_RETIRED, rule="R-12.4.2-19"
+            )
 
     def _verify_sending(self) -> None:
         self._verify_alive()

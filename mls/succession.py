@@ -124,8 +124,10 @@ def create_first_commit(
     queued = tuple(QueuedProposal(each, sender) for each in proposals)
     order = CommitOrder(queued, private=False, link=plan.link.usage)
     tree = SecretTree(state.suite, 1, state.secrets.encryption.copy(), limits_of(env.settings))
-    created = create_commit(state, order, SenderKeys(state.secrets.sender_data, tree), env)
-    tree.wipe()
+    try:
+        created = create_commit(state, order, SenderKeys(state.secrets.sender_data, tree), env)
+    finally:
+        tree.wipe()
     if created.transition.state is None:
         raise AssertionError("a first commit removes nobody")
     _verify_members(plan, created.transition.state.group, env)

@@ -18,7 +18,15 @@ LAYERS = (
     ("mls.identity", "mls.schedule"),
     ("mls.epoch",),
     ("mls.arguments", "mls.events", "mls.intents", "mls.header", "mls.store"),
-    ("mls.client", "mls.group", "mls.drafting", "mls.receiving", "mls.merging"),
+    (
+        "mls.client",
+        "mls.group",
+        "mls.drafting",
+        "mls.key_packages",
+        "mls.receiving",
+        "mls.merging",
+        "mls.succession",
+    ),
     ("mls.observer",),
     ("mls",),  # the façade: it collects the names of the layers below
     ("mls.cli", "mls.__main__"),

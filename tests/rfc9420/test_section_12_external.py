@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from mls import AcceptAnyone, Extension
-from mls.client import own_capabilities
 from mls.errors import (
     Code,
     InvalidFraming,
@@ -20,6 +19,7 @@ from mls.errors import (
     WrongEpoch,
 )
 from mls.identity import Subject
+from mls.key_packages import own_capabilities
 from mls.messages import (
     Add,
     BasicCredential,

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from mls import Extension, Group, intents
-from mls.client import own_capabilities
 from mls.crypto import SUITES
 from mls.epoch.leaves import Demands, decode_leaf_node, verify_leaf_node
 from mls.errors import (
@@ -19,6 +18,7 @@ from mls.errors import (
     MalformedMessage,
 )
 from mls.events import StagedCommit
+from mls.key_packages import own_capabilities
 from mls.messages import (
     DEFAULT_EXTENSIONS,
     DEFAULT_PROPOSALS,

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mls import AcceptAnyone, Client, CredentialPolicy, Group
-from mls.client import own_capabilities
 from mls.crypto import SignatureKeyPair
 from mls.epoch.create_commit import LeafContent
 from mls.epoch.framing import sign_content
@@ -15,6 +14,7 @@ from mls.errors import (
     Code,
     MLSError,
 )
+from mls.key_packages import own_capabilities
 from mls.messages import (
     BasicCredential,
     Commit,
