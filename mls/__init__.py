@@ -36,6 +36,7 @@ from mls.intents import (
     ResumptionPSK,
     Update,
 )
+from mls.joining import ExternalCommit
 from mls.messages import Extension
 from mls.settings import Settings
 from mls.store import MemoryStore, Store
@@ -49,6 +50,7 @@ __all__ = [
     "CredentialPolicy",
     "Effect",
     "Extension",
+    "ExternalCommit",
     "Group",
     "GroupContextExtensions",
     "Identity",

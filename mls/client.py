@@ -15,6 +15,7 @@ from typing import Final
 from mls.arguments import verify_bytes, verify_message
 from mls.crypto import cipher_suite
 from mls.drafting import read_key_package
+from mls.epoch.create_commit import LeafContent
 from mls.epoch.effect import Member, member_of
 from mls.epoch.environment import Environment, Origin
 from mls.epoch.join import KeyPackageBundle, create_epoch_zero, join_by_welcome
@@ -27,35 +28,41 @@ from mls.events import PendingCommit
 from mls.group import Group
 from mls.header import read_header
 from mls.identity import CredentialPolicy, Identity
-from mls.key_packages import Signer, create_key_package, demands_of_no_group
+from mls.joining import Entry, ExternalCommit, Injected, external_join, read_group_info, verify_recent, verify_returning
+from mls.key_packages import Signer, create_key_package, demands_of_no_group, own_capabilities
 from mls.messages import (
     Extension,
-    KeyPackage,
-    KeyPackageSource,
+    GroupInfo,
     MLSMessage,
     ProtocolVersion,
     ResumptionPSK,
     Welcome,
     WireFormat,
 )
+from mls.outsider import propose_oneself
 from mls.receiving import Received
 from mls.schedule.secret_tree import SecretTree
 from mls.settings import DAY, Settings
 from mls.store.candidates import Candidate
 from mls.store.client_records import (
     CLIENT_KEY,
+    CONSUMED,
     KEY_PACKAGES,
+    addressed_bundle,
+    consumption,
     identity_key,
     key_package_key,
+    not_after,
     pack_bundle,
     pack_identity,
     psk_key,
     stored_psk,
     unpack_bundle,
+    unpack_consumed,
     unpack_identity,
 )
 from mls.store.codec import pack
-from mls.store.group_records import epoch_key
+from mls.store.group_records import epoch_key, group_prefix, stored_epoch
 from mls.store.pins import known_keys, pin_batch
 from mls.store.seam import Store
 from mls.store.standing import Standing, limits_of, load_standing
@@ -210,11 +217,15 @@ class Client:
         self._store.apply({key_package_key(bundle.reference()): pack_bundle(bundle)})
 
     def forget_expired_key_packages(self) -> int:
-        """Delete the key packages whose lifetime is over, and return how many. RFC 9420 §10."""
+        """Delete the key packages whose lifetime is over, and return how many; of used ones the last trace goes.
+
+        RFC 9420 §10.
+        """
         now = self._environment().now
         stored = ((name, unpack_bundle(name, record)) for name, record in self._store.scan(KEY_PACKAGES))
-        expired = [name for name, bundle in stored if _not_after(bundle.key_package) < now]
-        self._store.apply(dict.fromkeys(expired))
+        expired = [name for name, bundle in stored if not_after(bundle.key_package) < now]
+        used = [name for name, record in self._store.scan(CONSUMED) if unpack_consumed(name, record) < now]
+        self._store.apply(dict.fromkeys((*expired, *used)))
         return len(expired)
 
     def add_psk(self, psk_id: bytes, secret: bytes) -> None:
@@ -294,15 +305,49 @@ class Client:
         body = decode(MLSMessage, welcome).body
         if not isinstance(body, Welcome):
             raise InvalidWelcome("the message is no Welcome", code=Code.WRONG_WIRE_FORMAT)
-        name, bundle = self._addressed(body)
+        bundle = addressed_bundle(self._store, references(body))
         try:
             state, inviter = join_by_welcome(body, bundle, ratchet_tree, self._environment())
         finally:
             bundle.init_key.wipe()
         if self._store.read(epoch_key(state.group.context.group_id)) is not None:
             raise InvalidWelcome("this client is in a group of this id", code=Code.GROUP_EXISTS, rule="R-12.4.3-06")
-        used: dict[str, bytes | None] = {} if bundle.last_resort else {name: None}
-        return Invitation(self, state, inviter, used)
+        return Invitation(self, state, inviter, consumption(bundle))
+
+    def join_external(
+        self,
+        group_info: bytes,
+        ratchet_tree: bytes | None = None,
+        *,
+        psks: Sequence[Injected] = (),
+        resync: bool = False,
+        authenticated_data: bytes = b"",
+    ) -> ExternalCommit:
+        """Make an external commit, by which this client enters a group, or with `resync` replaces its leaf there.
+
+        Nothing is stored before it is accepted. Raises InvalidGroupInfo, with code STALE_GROUP_INFO for an older epoch
+        than this client has seen, InvalidTree, InvalidProposalList and what they are derived from, UnavailableSecret,
+        Refused or UsageError. RFC 9420 §12.4.3.2.
+        """
+        info, env = read_group_info(group_info, ratchet_tree, self._settings), self._environment()
+        signer = self._signer(info.group_context.cipher_suite)
+        keys = self._former_keys(info, signer, resync=resync)
+        leaf = LeafContent(signer.credential, signer.copied_keys(), own_capabilities())
+        joined = external_join(info, ratchet_tree, Entry(leaf, psks, keys, authenticated_data), env)
+        return ExternalCommit(joined, env, partial(self._entered, resync=resync))
+
+    def propose_external_add(
+        self, group_id: bytes, epoch: int, *, lifetime: int = 28 * DAY, authenticated_data: bytes = b""
+    ) -> bytes:
+        """Return a proposal to add this client to a group; a new key package is in the store for the Welcome.
+
+        Members must allow it by `Settings.new_member_proposals`. Raises UsageError. RFC 9420 §12.1.8.
+        """
+        verify_bytes(group_id, "a group id")
+        bundle = self._create_bundle(lifetime, last_resort=False, extensions=())
+        message = propose_oneself(group_id, epoch, bundle, authenticated_data, self._settings)
+        self._store.apply({key_package_key(bundle.reference()): pack_bundle(bundle)})
+        return message
 
     def receive(self, data: bytes) -> Received | Invitation:
         """Route a message by its header: a Welcome becomes an invitation, the rest goes to its group.
@@ -313,9 +358,8 @@ class Client:
         header = read_header(data, self._settings)
         if header.wire_format is WireFormat.WELCOME:
             return self.join(data)
-        if header.wire_format in {WireFormat.GROUP_INFO, WireFormat.KEY_PACKAGE}:
-            message = "a GroupInfo or key package is not received, but handed to who uses it"
-            raise InvalidFraming(message)
+        if not header.is_framed:
+            raise InvalidFraming("a GroupInfo or key package is not received, but handed to who uses it")
         return self.group(header.group_id).receive(data)
 
     # Inside.
@@ -370,15 +414,27 @@ class Client:
         group = self._groups[standing.group_id] = Group(standing, self._store, self._environment)
         return group
 
-    def _addressed(self, welcome: Welcome) -> tuple[str, KeyPackageBundle]:
-        for reference in references(welcome):
-            name = key_package_key(reference)
-            record = self._store.read(name)
-            if record is not None:
-                return name, unpack_bundle(name, record)
-        raise InvalidWelcome(
-            "no entry is for a key package of this client", rule="R-12.4.3.1-03", code=Code.NO_MATCHING_KEY_PACKAGE
-        )
+    def _former_keys(self, info: GroupInfo, signer: Signer, *, resync: bool) -> frozenset[bytes] | None:
+        """Return the signature keys that a former leaf of ours can have; None where none is to be replaced."""
+        group_id = info.group_context.group_id
+        epoch = stored_epoch(self._store, group_id)
+        if epoch is None:
+            return frozenset((signer.keys.public,)) if resync else None
+        verify_returning(resync=resync)
+        verify_recent(info, epoch)
+        return frozenset((signer.keys.public, self.group(group_id).me.signature_key))
+
+    def _entered(self, state: EpochState, *, resync: bool) -> Group:
+        """Store a group that was entered from outside, in place of what is held of it."""
+        group_id = state.group.context.group_id
+        epoch = stored_epoch(self._store, group_id)
+        if epoch is None:
+            return self._founded(state, {})
+        verify_returning(resync=resync)
+        if epoch >= state.epoch:
+            raise UsageError("the group has moved on without this commit", code=Code.STALE_HANDLE, rule="R-14-05")
+        with self.group(group_id)._replaced():  # noqa: SLF001  (a group is part of its client)
+            return self._founded(state, dict.fromkeys(name for name, _ in self._store.scan(group_prefix(group_id))))
 
     def _founding_bundle(self, suite: int | None = None) -> KeyPackageBundle:
         lifetime = min(28 * DAY, self._settings.max_lifetime)
@@ -430,13 +486,9 @@ class Invitation:
             raise UsageError("this invitation was accepted already", code=Code.STALE_HANDLE)
         if self._client._store.read(epoch_key(self.group_id)) is not None:  # noqa: SLF001  (likewise)
             raise UsageError("this client is in a group of this id", code=Code.GROUP_EXISTS, rule="R-12.4.3-06")
-        if any(self._client._store.read(name) is None for name in self._used):  # noqa: SLF001  (likewise)
+        gone = (name for name, value in self._used.items() if value is None)
+        if any(self._client._store.read(name) is None for name in gone):  # noqa: SLF001  (likewise)
             raise UsageError("the key package was used up", code=Code.KEY_PACKAGE_CONSUMED, rule="R-10-13")
         group = self._client._founded(self._state, self._used)  # noqa: SLF001  (likewise)
         self._state = None
         return group
-
-
-def _not_after(key_package: KeyPackage) -> int:
-    source = key_package.leaf_node.source
-    return source.lifetime.not_after if isinstance(source, KeyPackageSource) else 0

@@ -6,6 +6,7 @@ from typing import assert_never
 
 from mls import intents
 from mls.arguments import leaf_to_remove, verify_bytes
+from mls.crypto import CipherSuite
 from mls.epoch.create_commit import own_leaf_content, sign_leaf
 from mls.epoch.environment import Environment
 from mls.epoch.state import EpochState
@@ -27,7 +28,7 @@ from mls.messages import (
     UpdateSource,
 )
 from mls.rules import require
-from treekem.suite import HPKEPrivateKey
+from treekem.suite import Entropy, HPKEPrivateKey
 from treekem.wire import decode
 
 _Drafted = (
@@ -48,28 +49,42 @@ def draft_update(state: EpochState, env: Environment) -> tuple[Update, HPKEPriva
 
 
 def draft_proposal(state: EpochState, intent: _Drafted, env: Environment) -> Proposal:
-    """Return the proposal that an application asks for. Raises MalformedMessage or InvalidKeyPackage.
+    """Return the proposal that a member's application asks for. Raises MalformedMessage or InvalidKeyPackage.
 
     RFC 9420 §12.1.
     """
+    return draft_from(intent, state.group.context.group_id, state.suite, env.entropy)
+
+
+def draft_from(intent: _Drafted, group_id: bytes, suite: CipherSuite, entropy: Entropy) -> Proposal:
+    """Return a proposal to a group of which no more is known than its id and cipher suite. RFC 9420 §12.1.8."""
     match intent:
         case intents.Add(key_package=key_package):
             return Add(read_key_package(key_package))
         case intents.Remove(member=member):
             return Remove(leaf_to_remove(member))
-        case intents.PreSharedKey(psk_id=psk_id):
-            verify_bytes(psk_id, "the id of a pre-shared key")
-            return PreSharedKey(PreSharedKeyID(ExternalPSK(psk_id), env.entropy(state.suite.hash_length)))
-        case intents.ResumptionPSK(epoch=epoch, group_id=group_id):
-            group = state.group.context.group_id if group_id is None else group_id
-            psk = ResumptionPSK(ResumptionPSKUsage.APPLICATION, group, epoch)
-            return PreSharedKey(PreSharedKeyID(psk, env.entropy(state.suite.hash_length)))
+        case intents.PreSharedKey() | intents.ResumptionPSK():
+            return PreSharedKey(draft_psk(intent, group_id, suite, entropy))
         case intents.GroupContextExtensions(extensions=extensions):
             return GroupContextExtensions(extensions)
         case intents.ReInit():
             return ReInit(intent.group_id, intent.version, intent.cipher_suite, intent.extensions)
         case _:
             assert_never(intent)
+
+
+def draft_psk(
+    intent: intents.PreSharedKey | intents.ResumptionPSK, group_id: bytes, suite: CipherSuite, entropy: Entropy
+) -> PreSharedKeyID:
+    """Return the name of a pre-shared key in one commit, under a fresh nonce. RFC 9420 §8.4."""
+    psk: ExternalPSK | ResumptionPSK
+    if isinstance(intent, intents.PreSharedKey):
+        verify_bytes(intent.psk_id, "the id of a pre-shared key")
+        psk = ExternalPSK(intent.psk_id)
+    else:
+        group = group_id if intent.group_id is None else intent.group_id
+        psk = ResumptionPSK(ResumptionPSKUsage.APPLICATION, group, intent.epoch)
+    return PreSharedKeyID(psk, entropy(suite.hash_length))
 
 
 def read_key_package(data: bytes) -> KeyPackage:

@@ -67,6 +67,7 @@ class Code(StrEnum):
     PSK_INVALID = "PskInvalid"
     GROUP_EXISTS = "GroupExists"
     BAD_GROUP_INFO = "BadGroupInfo"
+    STALE_GROUP_INFO = "StaleGroupInfo"
     BAD_WELCOME = "BadWelcome"
     NO_MATCHING_KEY_PACKAGE = "NoMatchingKeyPackage"
     KEY_PACKAGE_CONSUMED = "KeyPackageConsumed"

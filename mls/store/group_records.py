@@ -37,6 +37,7 @@ from mls.schedule.key_schedule import (
 )
 from mls.schedule.secret_tree import SecretTree, SecretTreeLimits
 from mls.store.codec import pack, unpack
+from mls.store.seam import Store
 from treekem.index import LeafIndex, NodeIndex
 from treekem.secrets import Secret
 from treekem.suite import HPKEPrivateKey
@@ -138,6 +139,17 @@ def _restored(kind: type[Secret], value: bytes | None) -> Secret:
     if value is None:
         secret.wipe()
     return secret
+
+
+def stored_epoch(store: Store, group_id: bytes) -> int | None:
+    """Return the epoch of a group that a store holds, or None where it holds none. Raises StorageError."""
+    key = epoch_key(group_id)
+    record = store.read(key)
+
+    def build(_: int, context: bytes, *__: Any) -> int:  # noqa: ANN401  (what CBOR holds)
+        return decode(GroupContext, context).epoch
+
+    return None if record is None else unpack(key, record, build)
 
 
 def tree_records(prefix: str, tree: RatchetTree) -> dict[str, bytes | None]:

@@ -17,7 +17,7 @@ LAYERS = (
     ("mls.messages",),
     ("mls.identity", "mls.schedule"),
     ("mls.epoch",),
-    ("mls.arguments", "mls.events", "mls.intents", "mls.header", "mls.store"),
+    ("mls.arguments", "mls.events", "mls.extensions", "mls.intents", "mls.header", "mls.store"),
     (
         "mls.client",
         "mls.group",
@@ -26,6 +26,8 @@ LAYERS = (
         "mls.receiving",
         "mls.merging",
         "mls.succession",
+        "mls.joining",
+        "mls.outsider",
     ),
     ("mls.observer",),
     ("mls",),  # the façade: it collects the names of the layers below

@@ -274,7 +274,7 @@ def test_a_key_package_serves_once_unless_it_is_a_last_resort(world: World, grou
             continue
         with pytest.raises(InvalidWelcome) as caught:
             client.join(elsewhere.welcome or b"")
-        assert (caught.value.rule, caught.value.code) == ("R-12.4.3.1-03", Code.NO_MATCHING_KEY_PACKAGE)
+        assert (caught.value.rule, caught.value.code) == ("N-L12", Code.KEY_PACKAGE_CONSUMED)
 
 
 @pytest.mark.rfc("R-10-13", "R-7.2-13")

@@ -61,7 +61,7 @@ def test_a_key_package_is_used_once() -> None:
     assert caught.value.code is Code.STALE_HANDLE
     assert records(world.stores["carol"]) == before
     error = refused_welcome(world, "carol", second.welcome)
-    assert (error.rule, error.code) == ("R-12.4.3.1-03", Code.NO_MATCHING_KEY_PACKAGE)
+    assert (error.rule, error.code) == ("N-L12", Code.KEY_PACKAGE_CONSUMED)
     assert carol.group(alice.group_id).epoch == 1
     third = world.clients["member-0"].create_group()
     world.agree(third, join(carol, world.commit(third, [Add(kept)])))
