@@ -185,14 +185,14 @@ def load_standing(store: Store, group_id: bytes, settings: Settings) -> Standing
     record = store.read(key)
     if record is None:
         raise StorageError("the group has no epoch record", code=Code.CORRUPT)
-    blocks = {int(name.rpartition("/")[2]): block for name, block in store.scan(f"{prefix}tree/")}
+    blocks = {_number(name): block for name, block in store.scan(f"{prefix}tree/")}
     state, frozen = unpack_state(key, record, blocks)
     limits = limits_of(settings)
     ratchets = _ratchets(store, prefix, state.epoch)
     tree = SecretTree.restore(state.suite, state.group.tree.n_leaves, ratchets, limits)
     standing = Standing(state, tree, frozen=frozen)
     for name, past in store.scan(f"{prefix}past/"):
-        old = _ratchets(store, prefix, int(name.rpartition("/")[2]))
+        old = _ratchets(store, prefix, _number(name))
         standing.past.append(unpack_past(name, past, old, limits))
     for name, proposal in store.scan(f"{prefix}proposal/"):
         pending = unpack_proposal(name, proposal)
@@ -200,6 +200,13 @@ def load_standing(store: Store, group_id: bytes, settings: Settings) -> Standing
     candidates = [unpack_candidate(name, packed, blocks) for name, packed in store.scan(f"{prefix}candidate/")]
     standing.candidates = {each.name: each for each in sorted(candidates, key=lambda each: each.order)}
     return standing
+
+
+def _number(key: str) -> int:
+    number = key.rpartition("/")[2]
+    if not (number.isascii() and number.isdecimal()):
+        raise StorageError(f"record {key} has no number", code=Code.CORRUPT)
+    return int(number)
 
 
 def _ratchets(store: Store, prefix: str, epoch: int) -> dict[str, bytes]:

@@ -281,3 +281,18 @@ def test_damaged_records_are_named(damage: str) -> None:
         assert refused[f"group/{alice.group_id.hex()}/epoch"] is Code.UNKNOWN_GROUP
     else:
         assert {refused[name] for name in packed} == {Code.CORRUPT}
+
+
+@pytest.mark.parametrize("kind", ["tree", "past"])
+@pytest.mark.parametrize("number", ["", "one", "-1", "²"])
+def test_a_record_whose_key_bears_no_number_is_named(kind: str, number: str) -> None:
+    world = World(seed=77)
+    (alice,) = world.group(1)
+    name = alice.me.identity.decode()
+    prefix = f"group/{alice.group_id.hex()}/"
+    world.stores[name].apply({f"{prefix}{kind}/{number}": b"\x80"})
+
+    with pytest.raises(StorageError, match=f"{kind}/{number} has no number") as caught:
+        world.open(name, world.stores[name]).group(alice.group_id)
+
+    assert caught.value.code is Code.CORRUPT
