@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from mls.crypto import SignaturePrivateKey
 from mls.epoch.effect import Member
 from mls.errors import UsageError
+from mls.intents import NewLeaf
+from mls.messages import Capabilities, Credential, Extension
 from treekem.index import LeafIndex
 
 
@@ -26,6 +29,27 @@ def verify_intents(intents: object) -> None:
     if not isinstance(intents, Iterable):
         name = type(intents).__name__
         raise UsageError(f"a commit takes a sequence of intents, such as [{name}(...)], not one {name}")
+
+
+def verify_new_leaf(leaf: object) -> None:
+    """Require a NewLeaf of what leaves are made of, with one signature key at most. Raises UsageError."""
+    if not isinstance(leaf, NewLeaf):
+        raise UsageError(f"a changed leaf is a NewLeaf, not {type(leaf).__name__}")
+    fits = {
+        "credential": isinstance(leaf.credential, Credential | None),
+        "signature_key": isinstance(leaf.signature_key, SignaturePrivateKey | None),
+        "extensions": leaf.extensions is None or _are_extensions(leaf.extensions),
+        "capabilities": isinstance(leaf.capabilities, Capabilities | None),
+    }
+    mistaken = [name for name, is_fit in fits.items() if not is_fit]
+    if mistaken:
+        raise UsageError(f"a NewLeaf's {mistaken[0]} is of another type")
+    if leaf.rotate_signature_key and leaf.signature_key is not None:
+        raise UsageError("a signature key is either given or drawn afresh, not both")
+
+
+def _are_extensions(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(each, Extension) for each in value)
 
 
 def leaf_to_remove(member: object) -> LeafIndex:

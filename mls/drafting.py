@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from dataclasses import dataclass, replace
+from typing import Any, assert_never
 
 from mls import intents
-from mls.arguments import leaf_to_remove, verify_bytes
-from mls.crypto import CipherSuite
-from mls.epoch.create_commit import own_leaf_content, sign_leaf
+from mls.arguments import leaf_to_remove, verify_bytes, verify_new_leaf
+from mls.crypto import CipherSuite, SignatureKeyPair, SignaturePrivateKey
+from mls.epoch.create_commit import LeafContent, own_leaf_content, sign_leaf
 from mls.epoch.environment import Environment
 from mls.epoch.state import EpochState
 from mls.errors import Code, InvalidKeyPackage
@@ -41,11 +42,36 @@ _Drafted = (
 )
 
 
-def draft_update(state: EpochState, env: Environment) -> tuple[Update, HPKEPrivateKey]:
-    """Return an Update of our own leaf and the private key behind it. RFC 9420 §12.1.2."""
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A proposal, and behind an Update its private keys; `signature_key` is None where the leaf keeps its own."""
+
+    proposal: Proposal
+    update_key: HPKEPrivateKey | None = None
+    signature_key: SignaturePrivateKey | None = None
+
+
+def draft_update(state: EpochState, intent: intents.Update, env: Environment) -> Draft:
+    """Return an Update of our own leaf. Raises UsageError or InvalidKey. RFC 9420 §12.1.2."""
     keys = state.suite.generate_key_pair(env.entropy)
-    leaf = sign_leaf(state.group, own_leaf_content(state), keys, UpdateSource(), state.own.index)
-    return Update(leaf), keys.private
+    content = own_leaf_content(state) if intent.leaf is None else draft_leaf(state, intent.leaf, env)
+    leaf = sign_leaf(state.group, content, keys, UpdateSource(), state.own.index)
+    private = content.signature_keys.private
+    return Draft(Update(leaf), keys.private, None if private is state.own.signature_key else private)
+
+
+def draft_leaf(state: EpochState, changes: intents.NewLeaf, env: Environment) -> LeafContent:
+    """Return what our leaf is to say. Raises UsageError, or InvalidKey for a key of another kind. RFC 9420 §7.5."""
+    verify_new_leaf(changes)
+    wanted = {name: getattr(changes, name) for name in ("credential", "capabilities", "extensions")}
+    told: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+    if changes.rotate_signature_key:
+        told["signature_keys"] = state.suite.generate_signature_key_pair(env.entropy)
+    elif changes.signature_key is not None:
+        # A copy is the group's to keep, and to wipe when it is replaced.
+        private = changes.signature_key.copy()
+        told["signature_keys"] = SignatureKeyPair(private, state.suite.signature_public_key(private))
+    return replace(own_leaf_content(state), **told)
 
 
 def draft_proposal(state: EpochState, intent: _Drafted, env: Environment) -> Proposal:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 
 from mls.arguments import verify_bytes, verify_intents, verify_message
-from mls.drafting import draft_proposal, draft_update
+from mls.drafting import Draft, draft_leaf, draft_proposal, draft_update
 from mls.epoch.admission import verify_room
 from mls.epoch.create_commit import CommitOrder, CreatedCommit, create_commit, protect, signed_content
 from mls.epoch.effect import Member, member_of
@@ -30,13 +30,12 @@ from mls.events import (
     SentProposal,
     StagedCommit,
 )
-from mls.intents import ALL, Intent, Update
+from mls.intents import ALL, Intent, NewLeaf, Update
 from mls.merging import merge_transition
 from mls.messages import (
     ApplicationData,
     MemberSender,
     MLSMessage,
-    Proposal,
     ProposalContent,
     ProtocolVersion,
     WireFormat,
@@ -47,7 +46,6 @@ from mls.schedule.secret_tree import StagedKey
 from mls.store.candidates import Candidate, candidate_name
 from mls.store.seam import Batch, Store
 from mls.store.standing import Standing, wipe_states
-from treekem.suite import HPKEPrivateKey
 from treekem.wire import encode
 
 
@@ -174,19 +172,19 @@ class Group:
         with self._exclusive():
             self._verify_sending()
             env, standing = self._environment(), self._standing
-            proposal, update_key = self._drafted(intent, env)
+            draft = self._drafted(intent, env)
             private = env.settings.private_handshakes
             wire_format = WireFormat.PRIVATE_MESSAGE if private else WireFormat.PUBLIC_MESSAGE
-            content = signed_content(standing.state, ProposalContent(proposal), wire_format, authenticated_data)
+            content = signed_content(standing.state, ProposalContent(draft.proposal), wire_format, authenticated_data)
             reference = proposal_ref(standing.state.suite, content)
-            queued = QueuedProposal(proposal, MemberSender(standing.state.own.index), reference)
+            queued = QueuedProposal(draft.proposal, MemberSender(standing.state.own.index), reference)
             if reference not in standing.proposals:
                 verify_room([each.queued.sender for each in standing.proposals.values()], queued.sender, env)
             demands = Demands.of(standing.state.group.context, standing.state.suite)
             verify_proposal(standing.state.group, queued, env, demands, strict=True)
             message, key = protect(standing.state, content, standing.keys, env, private=private)
             encoded = self._sized(encode(message))
-            pending = PendingProposal(queued, update_key)
+            pending = PendingProposal(queued, draft.update_key, draft.signature_key)
             self._spend(key, standing.proposal_batch(pending))
             standing.proposals.setdefault(reference, pending)
             return SentProposal(encoded, reference)
@@ -198,13 +196,15 @@ class Group:
         include: object = ALL,
         path: bool | None = None,
         tree: str = "inside",
+        leaf: NewLeaf | None = None,
         authenticated_data: bytes = b"",
     ) -> PendingCommit:
         """Make a commit of new proposals and, by default, of all pending ones; it changes nothing until it is merged.
 
         `include`: ALL, or the references of the pending proposals to cover. `path`: False leaves it out where that is
-        allowed. `tree`: "inside" the Welcome or "beside" it. Raises InvalidProposalList and what it is derived from, or
-        UsageError. RFC 9420 §12.4.1.
+        allowed. `tree`: "inside" the Welcome or "beside" it. `leaf`: what one's own leaf is to say, where that changes.
+        Raises InvalidProposalList and what it is derived from; for a changed leaf InvalidLeafNode, InvalidKey or
+        Refused; or UsageError. RFC 9420 §12.4.1.
         """
         with self._exclusive():
             self._verify_sending()
@@ -213,10 +213,15 @@ class Group:
                 raise UsageError(f"tree is 'inside' or 'beside', not {tree!r}")
             env, standing = self._environment(), self._standing
             sender = MemberSender(standing.state.own.index)
-            wanted = tuple(QueuedProposal(self._drafted(each, env)[0], sender) for each in intents)
+            wanted = tuple(QueuedProposal(self._drafted(each, env).proposal, sender) for each in intents)
             selection = select_proposals(standing.state.group, sender.leaf_index, wanted, self._included(include), env)
             order = CommitOrder(
-                selection.taken, path, tree == "inside", env.settings.private_handshakes, authenticated_data
+                selection.taken,
+                path,
+                tree == "inside",
+                env.settings.private_handshakes,
+                authenticated_data,
+                None if leaf is None else draft_leaf(standing.state, leaf, env),
             )
             created = create_commit(standing.state, order, standing.keys, env)
             candidate = Candidate(
@@ -337,12 +342,12 @@ class Group:
         if self._standing.frozen is not None:
             raise UsageError("the group is being reinitialized", code=Code.GROUP_RETIRED, rule="R-12.4.2-18")
 
-    def _drafted(self, intent: Intent, env: Environment) -> tuple[Proposal, HPKEPrivateKey | None]:
+    def _drafted(self, intent: Intent, env: Environment) -> Draft:
         if not isinstance(intent, Intent):
             raise UsageError(f"a {type(intent).__name__} is not something a group can be asked to do")
         if isinstance(intent, Update):
-            return draft_update(self._standing.state, env)
-        return draft_proposal(self._standing.state, intent, env), None
+            return draft_update(self._standing.state, intent, env)
+        return Draft(draft_proposal(self._standing.state, intent, env))
 
     def _included(self, include: object) -> list[QueuedProposal]:
         pending = self._standing.proposals

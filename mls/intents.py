@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from mls.crypto import SignaturePrivateKey
 from mls.epoch.effect import Member
-from mls.messages import Extension
+from mls.messages import Capabilities, Credential, Extension
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,28 @@ class Remove:
 
 
 @dataclass(frozen=True, slots=True)
+class NewLeaf:
+    """What one's own leaf is to say in a group; what is None stays as it is.
+
+    `signature_key` is one that the application brings, as a new certificate asks for; `rotate_signature_key` draws a
+    fresh one instead. Either is for this group alone. RFC 9420 §7.2, §7.5.
+    """
+
+    credential: Credential | None = None
+    signature_key: SignaturePrivateKey | None = field(default=None, repr=False)
+    rotate_signature_key: bool = False
+    extensions: tuple[Extension, ...] | None = None
+    capabilities: Capabilities | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Update:
-    """Replace one's own leaf by one with fresh keys; somebody else must commit it. RFC 9420 §12.1.2."""
+    """Replace one's own leaf by one with fresh keys; somebody else must commit it.
+
+    `leaf`: what it is to say, where that changes. RFC 9420 §12.1.2.
+    """
+
+    leaf: NewLeaf | None = None
 
 
 @dataclass(frozen=True, slots=True)

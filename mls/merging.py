@@ -58,7 +58,8 @@ def _wipe_ended(standing: Standing, after: Standing) -> None:
         standing.secret_tree.wipe()
     ended = [standing.state, *(each.transition.state for each in standing.candidates.values())]
     wipe_states(ended, kept=after.state)
-    held = {id(key) for key in after.state.own.private_keys.values()}
+    held = {id(key) for key in after.state.own.secrets()}
     for pending in standing.proposals.values():
-        if pending.update_key is not None and id(pending.update_key) not in held:
-            pending.update_key.wipe()
+        for key in pending.own_keys():
+            if id(key) not in held:
+                key.wipe()

@@ -39,6 +39,7 @@ from mls.messages import (
     PrivateMessage,
     ProposalContent,
     PublicMessage,
+    Update,
     is_commit,
 )
 from mls.rules import require
@@ -157,13 +158,7 @@ def _receive_handshake(
         verify_not_frozen(standing.frozen)
         if isinstance(inner, ProposalContent):
             return _record_proposal(standing, content, inner, key, store, env)
-        own_updates = {
-            leaf_key: each.update_key
-            for each in standing.proposals.values()
-            if each.update_key is not None and (leaf_key := _update_public_key(each))
-        }
-        known = Known({ref: each.queued for ref, each in standing.proposals.items()}, own_updates)
-        transition = stage_commit(standing.state, content, known, env)
+        transition = stage_commit(standing.state, content, _known(standing), env)
         return StagedCommit(
             own=False,
             effect=transition.effect,
@@ -174,9 +169,16 @@ def _receive_handshake(
         )
 
 
-def _update_public_key(pending: PendingProposal) -> bytes:
-    leaf = getattr(pending.queued.proposal, "leaf_node", None)
-    return leaf.encryption_key if isinstance(leaf, LeafNode) else b""
+def _known(standing: Standing) -> Known:
+    """Return what waits for a commit, and the private keys that wait with it."""
+    update_keys, signature_keys = {}, {}
+    for each in standing.proposals.values():
+        proposal = each.queued.proposal
+        if isinstance(proposal, Update) and each.update_key is not None:
+            update_keys[proposal.leaf_node.encryption_key] = each.update_key
+        if isinstance(proposal, Update) and each.signature_key is not None:
+            signature_keys[proposal.leaf_node.signature_key] = each.signature_key
+    return Known({ref: each.queued for ref, each in standing.proposals.items()}, update_keys, signature_keys)
 
 
 def _record_proposal(

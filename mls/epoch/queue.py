@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from mls.crypto import CipherSuite
+from mls.crypto import CipherSuite, SignaturePrivateKey
 from mls.epoch.environment import Environment
 from mls.epoch.proposals import QueuedProposal, apply_proposals, psks_of, verify_list
 from mls.epoch.state import GroupState
 from mls.errors import MLSError
 from mls.messages import AuthenticatedContent, MemberSender, ReInit, Remove, Update
 from treekem.index import LeafIndex
+from treekem.secrets import Secret
 from treekem.suite import HPKEPrivateKey
 from treekem.wire import encode
 
 
 @dataclass(frozen=True, slots=True)
 class PendingProposal:
-    """A proposal of this epoch; `update_key` is the private key behind an Update of our own."""
+    """A proposal of this epoch.
+
+    `update_key` is the private key behind an Update of our own, `signature_key` the new one that it brings, if any.
+    """
 
     queued: QueuedProposal
     update_key: HPKEPrivateKey | None = None
+    signature_key: SignaturePrivateKey | None = None
+
+    def own_keys(self) -> Iterator[Secret]:
+        """Iterate over the private keys that wait with the proposal. RFC 9420 §12.1.2."""
+        yield from (key for key in (self.update_key, self.signature_key) if key is not None)
 
 
 @dataclass(frozen=True, slots=True)

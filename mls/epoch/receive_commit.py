@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mls.crypto import SignaturePrivateKey
 from mls.epoch.environment import Environment
 from mls.epoch.proposals import QueuedProposal, psks_of
 from mls.epoch.public_commit import PublicCommit, stage_public_commit
@@ -24,11 +25,13 @@ from treekem.wire import encode
 class Known:
     """What a member holds while an epoch lasts.
 
-    Proposals stand under their references, the private keys of its own Updates under the public ones.
+    Proposals stand under their references, the private keys of its own Updates under the public ones: those that
+    decrypt, and those that sign where an Update changes the signature key.
     """
 
     proposals: Mapping[bytes, QueuedProposal]
     own_updates: Mapping[bytes, HPKEPrivateKey]
+    own_signature_keys: Mapping[bytes, SignaturePrivateKey]
 
 
 def stage_commit(state: EpochState, content: AuthenticatedContent, known: Known, env: Environment) -> Transition:
@@ -42,6 +45,7 @@ def stage_commit(state: EpochState, content: AuthenticatedContent, known: Known,
         return Transition(seen.effect(group, None, env, removed_me=True), None, frozenset())
     psks = psks_of(seen.applied.psks, env)
     provisional = provisional_context(group, seen.tree, seen.applied)
+    signature_key = _own_signature_key(state, seen, known)
     own_keys, commit_secret = _open_path(state, seen, known, encode(provisional))
     init_secret = state.secrets.init_secret
     if seen.applied.external_init is not None:
@@ -52,7 +56,7 @@ def stage_commit(state: EpochState, content: AuthenticatedContent, known: Known,
         init_secret.wipe()
     after, tag = following.group, content.auth.confirmation_tag or b""
     verify_confirmation_tag(suite, following.secrets.confirmation_key, after.context.confirmed_transcript_hash, tag)
-    own = OwnLeaf(state.own.index, state.own.signature_key, own_keys)
+    own = OwnLeaf(state.own.index, signature_key, own_keys)
     return Transition(seen.effect(group, after, env), EpochState(after, following.secrets, own), seen.changed)
 
 
@@ -79,6 +83,18 @@ def _open_path(
     opened.path_secret.wipe()
     kept = surviving_keys(applied.tree, seen.tree, keys)
     return {**kept, **opened.private_keys}, opened.commit_secret
+
+
+def _own_signature_key(state: EpochState, seen: PublicCommit, known: Known) -> SignaturePrivateKey:
+    """§12.1.2: a commit that covers our Update is what makes its signature key ours."""
+    own, present = state.own, state.group.leaf_node(state.own.index)
+    updated = next((leaf for index, leaf in seen.applied.updated if index == own.index), present)
+    if updated is None or present is None or updated.signature_key == present.signature_key:
+        return own.signature_key
+    key = known.own_signature_keys.get(updated.signature_key)
+    if key is None:
+        raise UnavailableSecret("the signature key of an own Update is gone", rule="R-12.4.2-22")
+    return key
 
 
 def _external_init_secret(state: EpochState, init: ExternalInit) -> InitSecret:

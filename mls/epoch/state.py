@@ -7,13 +7,14 @@ keys that are this member's alone. What is consumed, the ratchets of the secret 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mls.crypto import CipherSuite, SignaturePrivateKey
 from mls.messages import Extension, GroupContext, LeafNode
 from mls.schedule.key_schedule import EpochSecrets
 from treekem.index import LeafIndex, NodeIndex
+from treekem.secrets import Secret
 from treekem.suite import HPKEPrivateKey
 from treekem.tree import RatchetTree
 from treekem.wire import decode, encode
@@ -50,6 +51,11 @@ class OwnLeaf:
     index: LeafIndex
     signature_key: SignaturePrivateKey
     private_keys: Mapping[NodeIndex, HPKEPrivateKey]
+
+    def secrets(self) -> Iterator[Secret]:
+        """Iterate over all private keys, that which signs among them."""
+        yield self.signature_key
+        yield from self.private_keys.values()
 
 
 @dataclass(frozen=True, slots=True)

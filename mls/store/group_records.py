@@ -193,8 +193,8 @@ def unpack_past(key: str, record: bytes, ratchets: Mapping[str, bytes], limits: 
 
 def pack_proposal(pending: PendingProposal) -> bytes:
     """Write a proposal that waits for a commit."""
-    queued, key = pending.queued, pending.update_key
-    return pack(*_queued_fields(queued), None if key is None else key.expose())
+    keys = (None if key is None else key.expose() for key in (pending.update_key, pending.signature_key))
+    return pack(*_queued_fields(pending.queued), *keys)
 
 
 def _queued_fields(queued: QueuedProposal) -> tuple[bytes, bytes, bytes]:
@@ -204,9 +204,17 @@ def _queued_fields(queued: QueuedProposal) -> tuple[bytes, bytes, bytes]:
 def unpack_proposal(key: str, record: bytes) -> PendingProposal:
     """Read a proposal that waits for a commit. Raises StorageError."""
 
-    def build(proposal: bytes, sender: bytes, reference: bytes, update_key: bytes | None) -> PendingProposal:
-        private = None if update_key is None else HPKEPrivateKey(update_key)
-        return PendingProposal(QueuedProposal(decode(Proposal, proposal), decode(Sender, sender), reference), private)
+    def build(
+        proposal: bytes,
+        sender: bytes,
+        reference: bytes,
+        update_key: bytes | None,
+        signature_key: bytes | None = None,  # records of before it could change lack it
+    ) -> PendingProposal:
+        queued = QueuedProposal(decode(Proposal, proposal), decode(Sender, sender), reference)
+        decrypting = None if update_key is None else HPKEPrivateKey(update_key)
+        signing = None if signature_key is None else SignaturePrivateKey(signature_key)
+        return PendingProposal(queued, decrypting, signing)
 
     return unpack(key, record, build)
 

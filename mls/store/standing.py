@@ -161,20 +161,19 @@ class Standing:
         for past in self.past:
             past.wipe()
         wipe_states([self.state, *(each.transition.state for each in self.candidates.values())], kept=None)
-        self.state.own.signature_key.wipe()
         for pending in self.proposals.values():
-            if pending.update_key is not None:
-                pending.update_key.wipe()
+            for key in pending.own_keys():
+                key.wipe()
 
 
 def wipe_states(states: list[EpochState | None], kept: EpochState | None) -> None:
     """Wipe the secrets of states that ended, but for private keys that `kept` still holds."""
-    held = set() if kept is None else {id(key) for key in kept.own.private_keys.values()}
+    held = set() if kept is None else {id(key) for key in kept.own.secrets()}
     for state in states:
         if state is None or state is kept:
             continue
         state.secrets.wipe()
-        for key in state.own.private_keys.values():
+        for key in state.own.secrets():
             if id(key) not in held:
                 key.wipe()
 

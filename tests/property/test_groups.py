@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mls import Add, ApplicationMessage, Group, MLSError, PendingCommit, Remove, Update
+from mls import Add, ApplicationMessage, Group, MLSError, NewLeaf, PendingCommit, Remove, Update
 from mls.errors import Code, WrongEpoch
 from mls.intents import Intent
 from tests.adversarial.insider import refusal
@@ -84,7 +84,8 @@ class Simulation:
 
     def propose(self, a: int, b: int) -> None:
         author = self.seat(a)
-        intents: tuple[Intent, ...] = (Update(), Update(), Remove(self.seat(b).group.me))
+        rotation = Update(NewLeaf(rotate_signature_key=True))
+        intents: tuple[Intent, ...] = (Update(), rotation, Remove(self.seat(b).group.me))
         sent = author.group.propose(intents[b % len(intents)])
         for event in self.world.deliver(sent.message, *self.others(author)):
             assert getattr(event, "ref", None) == sent.ref
