@@ -1,7 +1,7 @@
 """The check that names the rule it enforces.
 
-Every check of the engine goes through `require`, so an error says which clause refused the message, and a test can ask
-for exactly that clause. IDs are `R-…` (RFC 9420), `N-…` (checks beyond the RFC) and `S-…` (settings).
+A check of the engine goes through `require`, so an error says which clause refused the message, and a test can ask for
+exactly that clause. IDs are `R-…` (RFC 9420), `N-…` (checks beyond the RFC) and `S-…` (settings).
 """
 
 from __future__ import annotations

@@ -235,7 +235,7 @@ def verify_list(proposals: Sequence[QueuedProposal], committer: LeafIndex) -> No
             case ReInit():
                 _listed(len(proposals) == 1, "R-12.2-11", "a ReInit is not alone", index)
             case ExternalInit():
-                _listed(False, "R-12.2-13", "an ExternalInit in a member's commit", index)  # noqa: FBT003
+                _listed(False, "R-12.2-13", "an ExternalInit in a member's commit", index)  # noqa: FBT003  (always a fault)
             case _:
                 pass
     _verify_each_leaf_once(proposals)

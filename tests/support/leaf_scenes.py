@@ -59,7 +59,7 @@ class LeafScene:
         rule: str,
         code: str,
         places: Sequence[str] = PLACES,
-        **fields: Any,  # noqa: ANN401
+        **fields: Any,  # noqa: ANN401  (whatever fields a leaf has)
     ) -> None:
         for place in places:
             message = self.leaf_at(place, **fields)
