@@ -13,7 +13,7 @@ True
 b'hello'
 """
 
-from mls.client import Client, Invitation
+from mls.client import Client
 from mls.epoch.effect import Effect, Member
 from mls.errors import MLSError
 from mls.events import (
@@ -37,6 +37,7 @@ from mls.intents import (
     ResumptionPSK,
     Update,
 )
+from mls.invitation import Invitation
 from mls.joining import ExternalCommit
 from mls.messages import Extension
 from mls.settings import Settings

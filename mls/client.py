@@ -16,7 +16,7 @@ from mls.arguments import verify_bytes, verify_message
 from mls.crypto import cipher_suite
 from mls.drafting import read_key_package
 from mls.epoch.create_commit import LeafContent
-from mls.epoch.effect import Member, member_of
+from mls.epoch.effect import member_of
 from mls.epoch.environment import Environment, Origin
 from mls.epoch.join import KeyPackageBundle, create_epoch_zero, join_by_welcome
 from mls.epoch.leaves import verify_key_package
@@ -28,6 +28,7 @@ from mls.events import PendingCommit
 from mls.group import Group
 from mls.header import read_header
 from mls.identity import CredentialPolicy, Identity
+from mls.invitation import Invitation
 from mls.joining import Entry, ExternalCommit, Injected, external_join, read_group_info, verify_recent, verify_returning
 from mls.key_packages import Signer, create_key_package, demands_of_no_group, own_capabilities
 from mls.messages import (
@@ -67,7 +68,6 @@ from mls.store.pins import known_keys, pin_batch
 from mls.store.seam import Store
 from mls.store.standing import Standing, limits_of, load_standing
 from mls.succession import Continuation, create_first_commit, origin_of, plan_branch, plan_successor
-from treekem.index import LeafIndex
 from treekem.suite import Entropy, HPKEPrivateKey
 from treekem.wire import decode, encode
 
@@ -312,7 +312,7 @@ class Client:
             bundle.init_key.wipe()
         if self._store.read(epoch_key(state.group.context.group_id)) is not None:
             raise InvalidWelcome("this client is in a group of this id", code=Code.GROUP_EXISTS, rule="R-12.4.3-06")
-        return Invitation(self, state, inviter, consumption(bundle))
+        return Invitation(state, inviter, consumption(bundle), self._store, self._environment(), self._founded)
 
     def join_external(
         self,
@@ -454,41 +454,3 @@ class Client:
         if record is None:
             raise UsageError(f"this client has no identity for cipher suite {suite}: add one")
         return Signer.of(unpack_identity(record, name))
-
-
-class Invitation:
-    """A Welcome that was checked in full. Accept it to enter the group; until then nothing is stored or used up.
-
-    RFC 9420 §12.4.3.1.
-    """
-
-    def __init__(self, client: Client, state: EpochState, inviter: LeafIndex, used: dict[str, bytes | None]) -> None:
-        self._client = client
-        self._state: EpochState | None = state
-        self._used = used
-        env = client._environment()  # noqa: SLF001  (an invitation is part of its client)
-        self.group_id = state.group.context.group_id
-        self.epoch = state.epoch
-        self.members: tuple[Member, ...] = tuple(
-            member_of(index, leaf, env) for index, leaf in leaf_nodes(state.group.tree)
-        )
-        self.inviter = next(member for member in self.members if member.leaf == inviter)
-
-    def __repr__(self) -> str:
-        return f"<Invitation to {self.group_id.hex()}, {len(self.members)} members>"
-
-    def accept(self) -> Group:
-        """Enter the group: in one batch it comes in, and the key package goes out.
-
-        Raises UsageError the second time, and once the key package or the group's id is in use.
-        """
-        if self._state is None:
-            raise UsageError("this invitation was accepted already", code=Code.STALE_HANDLE)
-        if self._client._store.read(epoch_key(self.group_id)) is not None:  # noqa: SLF001  (likewise)
-            raise UsageError("this client is in a group of this id", code=Code.GROUP_EXISTS, rule="R-12.4.3-06")
-        gone = (name for name, value in self._used.items() if value is None)
-        if any(self._client._store.read(name) is None for name in gone):  # noqa: SLF001  (likewise)
-            raise UsageError("the key package was used up", code=Code.KEY_PACKAGE_CONSUMED, rule="R-10-13")
-        group = self._client._founded(self._state, self._used)  # noqa: SLF001  (likewise)
-        self._state = None
-        return group

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mls.cli.delivery import DeliveryService
-from mls.client import Client, Invitation
+from mls.client import Client
 from mls.crypto import SUITES, CipherSuite
 from mls.errors import MLSError
 from mls.events import ApplicationMessage, PendingCommit, StagedCommit
 from mls.group import Group
 from mls.identity import Identity, TrustOnFirstUse
+from mls.invitation import Invitation
 from mls.store import MemoryStore
 from treekem.suite import Entropy
 from treekem.tree import RatchetTree

@@ -26,6 +26,7 @@ LAYERS = (
         "mls.receiving",
         "mls.merging",
         "mls.succession",
+        "mls.invitation",
         "mls.joining",
         "mls.outsider",
     ),

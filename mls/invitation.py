@@ -1,0 +1,61 @@
+"""A Welcome that was checked in full, and the handle by which its client enters the group. RFC 9420 §12.4.3.1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mls.epoch.effect import Member, member_of
+from mls.epoch.environment import Environment
+from mls.epoch.members import leaf_nodes
+from mls.epoch.state import EpochState
+from mls.errors import Code, UsageError
+from mls.group import Group
+from mls.store.group_records import epoch_key
+from mls.store.seam import Store
+from treekem.index import LeafIndex
+
+
+class Invitation:
+    """A Welcome that was checked in full. Accept it to enter the group; until then nothing is stored or used up.
+
+    RFC 9420 §12.4.3.1.
+    """
+
+    def __init__(
+        self,
+        state: EpochState,
+        inviter: LeafIndex,
+        used: dict[str, bytes | None],
+        store: Store,
+        env: Environment,
+        found: Callable[[EpochState, dict[str, bytes | None]], Group],
+    ) -> None:
+        self._state: EpochState | None = state
+        self._used = used
+        self._store = store
+        self._found = found
+        self.group_id = state.group.context.group_id
+        self.epoch = state.epoch
+        self.members: tuple[Member, ...] = tuple(
+            member_of(index, leaf, env) for index, leaf in leaf_nodes(state.group.tree)
+        )
+        self.inviter = next(member for member in self.members if member.leaf == inviter)
+
+    def __repr__(self) -> str:
+        return f"<Invitation to {self.group_id.hex()}, {len(self.members)} members>"
+
+    def accept(self) -> Group:
+        """Enter the group: in one batch it comes in, and the key package goes out.
+
+        Raises UsageError the second time, and once the key package or the group's id is in use.
+        """
+        if self._state is None:
+            raise UsageError("this invitation was accepted already", code=Code.STALE_HANDLE)
+        if self._store.read(epoch_key(self.group_id)) is not None:
+            raise UsageError("this client is in a group of this id", code=Code.GROUP_EXISTS, rule="R-12.4.3-06")
+        gone = (name for name, value in self._used.items() if value is None)
+        if any(self._store.read(name) is None for name in gone):
+            raise UsageError("the key package was used up", code=Code.KEY_PACKAGE_CONSUMED, rule="R-10-13")
+        group = self._found(self._state, self._used)
+        self._state = None
+        return group
