@@ -1,5 +1,5 @@
-"""The check that names the rule it enforces, as the layers above the tree import it."""
+"""The checks that name the rule they enforce, as the layers above the tree import them."""
 
-from treekem.rules import require
+from treekem.rules import refuse, require, require_here, require_kind, require_present
 
-__all__ = ["require"]
+__all__ = ["refuse", "require", "require_here", "require_kind", "require_present"]
