@@ -23,13 +23,13 @@ from mls.messages import (
     ReInit,
     Sender,
 )
-from mls.rules import require
+from mls.rules import require, require_here
 
 
 def verify_group(current: bytes, received: bytes) -> None:
     """Check that a message is for this group. Raises WrongGroup. RFC 9420 §6."""
-    if received != current:
-        raise WrongGroup("the message is for another group", rule="R-6-10", current=current, received=received)
+    text = "the message is for another group"
+    require_here(received == current, WrongGroup, "R-6-10", text, current=current, received=received)
 
 
 def verify_public_allowed(sender: Sender, env: Environment) -> None:

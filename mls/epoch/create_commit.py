@@ -52,6 +52,7 @@ from mls.messages import (
     WireFormat,
     leaf_node_tbs,
 )
+from mls.rules import require
 from mls.schedule.key_schedule import zero_commit_secret
 from mls.schedule.secret_tree import StagedKey
 from treekem.index import LeafIndex, NodeIndex, node_of
@@ -172,8 +173,8 @@ def own_leaf_content(state: EpochState) -> LeafContent:
 
 def _wants_path(order: CommitOrder) -> bool:
     required = is_path_required(order.proposals)
-    if required and order.path is False:
-        raise UsageError("these proposals require a path", rule="R-12.4-08", code=Code.PATH_REQUIRED)
+    allowed = not required or order.path is not False
+    require(allowed, UsageError, "R-12.4-08", "these proposals require a path", code=Code.PATH_REQUIRED)
     if order.leaf is not None and order.path is False:
         raise UsageError("a changed leaf travels in a path", code=Code.PATH_REQUIRED)
     return required or order.path is not False

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from mls.crypto import CipherSuite, SignaturePrivateKey
 from mls.epoch.extensions import external_senders
+from mls.epoch.leaves import verify_signature
 from mls.errors import (
     Code,
     InvalidCiphertext,
     InvalidFraming,
-    InvalidSignature,
     InvalidTag,
     MalformedMessage,
     UsageError,
@@ -46,7 +46,7 @@ from mls.messages import (
     WireFormat,
     content_type_of,
 )
-from mls.rules import require
+from mls.rules import refuse, require, require_kind, require_present
 from mls.schedule.key_schedule import MembershipKey, SenderDataSecret, sender_data_key_and_nonce
 from mls.schedule.secret_tree import SecretTree, StagedKey
 from treekem.index import LeafIndex
@@ -169,9 +169,8 @@ def signature_key_of(content: FramedContent, context: GroupContext, leaf: LeafLo
     """Return the public key that must have signed the content. Raises InvalidFraming. RFC 9420 §6.1."""
     match content.sender:
         case MemberSender(leaf_index=index):
-            node = leaf(index)
-            if node is None:
-                raise InvalidFraming(f"leaf {index} sends, but it is blank", rule="R-6.1-07", code=Code.UNVERIFIED)
+            message = f"leaf {index} sends, but it is blank"
+            node = require_present(leaf(index), InvalidFraming, "R-6.1-07", message, code=Code.UNVERIFIED)
             return node.signature_key
         case ExternalSenderIndex(sender_index=index):
             senders = external_senders(context.extensions)
@@ -189,7 +188,8 @@ def _joiner_key(content: Content) -> bytes:
         case Commit(path=path) if path is not None:
             return path.leaf_node.signature_key
         case _:
-            raise InvalidFraming("a sender outside the group sends nothing of its own", rule="R-6.1-12")
+            refuse(InvalidFraming, "R-6.1-12", "a sender outside the group sends nothing of its own")
+            return b""
 
 
 def verify_content(suite: CipherSuite, content: AuthenticatedContent, context: GroupContext, leaf: LeafLookup) -> None:
@@ -198,10 +198,7 @@ def verify_content(suite: CipherSuite, content: AuthenticatedContent, context: G
     verify_sender(content.content, wire_format)
     key = signature_key_of(content.content, context, leaf)
     tbs = framed_content_tbs(content.content, wire_format, context)
-    try:
-        suite.verify_with_label(key, b"FramedContentTBS", tbs, content.auth.signature)
-    except InvalidSignature as error:
-        raise InvalidSignature("the message's signature does not verify", rule="R-6.1-13") from error
+    verify_signature(suite, key, b"FramedContentTBS", tbs, content.auth.signature, "R-6.1-13", "the message's")
 
 
 # PublicMessage, §6.2.
@@ -211,8 +208,8 @@ def protect_public(
     suite: CipherSuite, content: AuthenticatedContent, context: GroupContext, key: MembershipKey | None
 ) -> PublicMessage:
     """Frame signed content as a PublicMessage; `key` is the membership key, for a member's content. RFC 9420 §6.2."""
-    if isinstance(content.content.content, ApplicationData):
-        raise UsageError("application data is never sent in a PublicMessage", rule="R-6-01")
+    is_handshake = not isinstance(content.content.content, ApplicationData)
+    require(is_handshake, UsageError, "R-6-01", "application data is never sent in a PublicMessage")
     tag = None if key is None else membership_tag(suite, key, content, context)
     return PublicMessage(content.content, content.auth, tag)
 
@@ -249,16 +246,16 @@ def protect_private(
     RFC 9420 §6.3.
     """
     framed = content.content
-    if not isinstance(framed.sender, MemberSender):
-        raise UsageError("only a member sends a PrivateMessage", rule="R-6.3.2-02")
+    message_text = "only a member sends a PrivateMessage"
+    sender = require_kind(framed.sender, MemberSender, UsageError, "R-6.3.2-02", message_text)
     kind = content_type_of(framed.content)
-    staged = keys.secret_tree.stage_next(framed.sender.leaf_index, kind)
+    staged = keys.secret_tree.stage_next(sender.leaf_index, kind)
     guard = entropy(_GUARD_LENGTH)
     plaintext = _private_plaintext(content)
     plaintext += bytes(padding(len(plaintext)))
     aad = encode(PrivateContentAAD(framed.group_id, framed.epoch, kind, framed.authenticated_data))
     ciphertext = suite.aead_seal(staged.key, _guarded(staged.nonce, guard), aad, plaintext)
-    sender_data = encode(SenderData(framed.sender.leaf_index, staged.generation, guard))
+    sender_data = encode(SenderData(sender.leaf_index, staged.generation, guard))
     key, nonce = sender_data_key_and_nonce(suite, keys.sender_data_secret, ciphertext)
     sender_aad = encode(SenderDataAAD(framed.group_id, framed.epoch, kind))
     sealed = suite.aead_seal(key, nonce, sender_aad, sender_data)
@@ -273,10 +270,10 @@ def open_sender_data(suite: CipherSuite, message: PrivateMessage, secret: Sender
     aad = encode(SenderDataAAD(message.group_id, message.epoch, message.content_type))
     try:
         plaintext = suite.aead_open(key, nonce, aad, message.encrypted_sender_data)
-    except InvalidCiphertext as error:
-        raise InvalidCiphertext(
-            "the sender data does not decrypt", rule="R-6.3.2-05", code=Code.SENDER_DATA_UNDECRYPTABLE
-        ) from error
+    except InvalidCiphertext:
+        message_text = "the sender data does not decrypt"
+        refuse(InvalidCiphertext, "R-6.3.2-05", message_text, code=Code.SENDER_DATA_UNDECRYPTABLE)
+        raise
     finally:
         key.wipe()
     return decode(SenderData, plaintext)

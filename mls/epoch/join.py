@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from mls.crypto import CipherSuite, SignatureKeyPair, cipher_suite
-from mls.epoch.create_commit import LeafContent, create_path, with_tag
+from mls.epoch.create_commit import LeafContent, NewPath, create_path, with_tag
 from mls.epoch.environment import Environment
 from mls.epoch.extensions import (
     GROUP_CONTEXT,
@@ -71,7 +71,7 @@ from mls.messages import (
     WireFormat,
     encode_unsigned,
 )
-from mls.rules import require
+from mls.rules import refuse, require, require_present
 from mls.schedule.key_schedule import (
     EpochSecret,
     create_external_init,
@@ -83,7 +83,7 @@ from mls.schedule.transcript import confirmation_tag, interim_transcript_hash, v
 from treekem.hashing import verify_tree_structure
 from treekem.index import LeafIndex, NodeIndex, common_ancestor, direct_path, node_of
 from treekem.nodes import LeafSlot, UpdatePath
-from treekem.path import path_keys_from
+from treekem.path import PathPlan, path_keys_from
 from treekem.suite import HPKEPrivateKey
 from treekem.tree import RatchetTree
 from treekem.wire import encode
@@ -184,7 +184,7 @@ def _psks(
         try:
             verify_psk_id(psk_id, suite, usage)
         except InvalidProposal as error:
-            raise InvalidWelcome(error.message, rule="R-12.4.3.1-07", code=error.code, index=index) from error
+            refuse(InvalidWelcome, "R-12.4.3.1-07", error.message, code=error.code, index=index)
     distinct = len(set(secrets.psks)) == len(secrets.psks)
     require(distinct, InvalidWelcome, "R-12.2-09", "a PreSharedKeyID twice", code=Code.PSK_INVALID)
     return psks_of(secrets.psks, env)
@@ -193,9 +193,8 @@ def _psks(
 def _own_index(tree: RatchetTree, package: KeyPackage) -> LeafIndex:
     encoded = encode(package.leaf_node)
     own = next((index for index, slot in tree.leaves() if slot.encoded == encoded), None)
-    if own is None:
-        raise InvalidWelcome("no leaf of the tree is this key package's", rule="R-12.4.3.1-19", code=Code.BAD_LEAF)
-    return own
+    message = "no leaf of the tree is this key package's"
+    return require_present(own, InvalidWelcome, "R-12.4.3.1-19", message, code=Code.BAD_LEAF)
 
 
 def _own_keys(
@@ -246,11 +245,8 @@ def group_of(info: GroupInfo, ratchet_tree: bytes | None, suite: CipherSuite, en
     require(matches, InvalidTree, "R-12.4.3.1-13", message, code=Code.TREE_HASH_MISMATCH)
     confirmed = interim_transcript_hash(suite, context.confirmed_transcript_hash, info.confirmation_tag)
     group = GroupState(suite, context, tree, confirmed, info.confirmation_tag)
-    signer = group.leaf_node(info.signer)
-    if signer is None:
-        raise InvalidGroupInfo(
-            f"leaf {info.signer} signs, but it is blank", rule="R-12.4.3-07", code=Code.BAD_SIGNATURE
-        )
+    found, message = group.leaf_node(info.signer), f"leaf {info.signer} signs, but it is blank"
+    signer = require_present(found, InvalidGroupInfo, "R-12.4.3-07", message, code=Code.BAD_SIGNATURE)
     tbs = encode_unsigned(info)
     verify_signature(
         suite, signer.signature_key, b"GroupInfoTBS", tbs, info.signature, "R-12.4.3.1-11", "the GroupInfo's"
@@ -261,9 +257,9 @@ def group_of(info: GroupInfo, ratchet_tree: bytes | None, suite: CipherSuite, en
 
 def _tree_of(info: GroupInfo, ratchet_tree: bytes | None, env: Environment) -> RatchetTree:
     inside = extension_data(info.extensions, ExtensionType.RATCHET_TREE)
-    data = inside if inside is not None else ratchet_tree
-    if data is None:
-        raise InvalidWelcome("the ratchet tree is neither inside nor beside the message", rule="R-12.4.3.1-10")
+    message = "the ratchet tree is neither inside nor beside the message"
+    offered = inside if inside is not None else ratchet_tree
+    data = require_present(offered, InvalidWelcome, "R-12.4.3.1-10", message)
     tree = RatchetTree.decode(data, env.settings.max_leaves)
     verify_width(tree, env)
     return tree
@@ -335,11 +331,10 @@ def create_external_commit(
     tree, index = applied.tree.with_room()
     verify_width(tree, env)
     new = create_path(group, applied, tree, index, leaf, env)
-    if new.path is None or new.plan is None or new.leaf_key is None:
-        raise UsageError("an external commit carries a path", rule="R-12.4.3.2-03")
-    verify_joiner(group, new.path.leaf_node, index, applied, env, strict=True)
+    path, plan, leaf_key = _parts_of_path(new)
+    verify_joiner(group, path.leaf_node, index, applied, env, strict=True)
     verify_members(new.tree, (index,), suite)
-    content = _signed_from_outside(group, proposals, new.path, leaf, authenticated_data)
+    content = _signed_from_outside(group, proposals, path, leaf, authenticated_data)
     following = derive_next_epoch(
         group,
         new.tree,
@@ -354,15 +349,20 @@ def create_external_commit(
     following.wipe_passing()
     init_secret.wipe()
     message = MLSMessage(ProtocolVersion.MLS10, PublicMessage(signed.content, signed.auth, None))
-    own = OwnLeaf(index, leaf.signature_keys.private, {**new.plan.private_keys, node_of(index): new.leaf_key})
+    own = OwnLeaf(index, leaf.signature_keys.private, {**plan.private_keys, node_of(index): leaf_key})
     return ExternalJoin(message, EpochState(following.group, following.secrets, own))
 
 
+def _parts_of_path(new: NewPath) -> tuple[UpdatePath, PathPlan, HPKEPrivateKey]:
+    rule, message = "R-12.4.3.2-03", "an external commit carries a path"
+    path = require_present(new.path, UsageError, rule, message)
+    plan = require_present(new.plan, UsageError, rule, message)
+    return path, plan, require_present(new.leaf_key, UsageError, rule, message)
+
+
 def _external_pub(info: GroupInfo) -> bytes:
-    public = external_pub(info.extensions)
-    if public is None:
-        raise InvalidGroupInfo("the GroupInfo has no external_pub", rule="R-12.4.3.2-02")
-    return public
+    message = "the GroupInfo has no external_pub"
+    return require_present(external_pub(info.extensions), InvalidGroupInfo, "R-12.4.3.2-02", message)
 
 
 def _external_proposals(

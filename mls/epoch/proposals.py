@@ -44,7 +44,7 @@ from mls.messages import (
     Update,
     UpdateSource,
 )
-from mls.rules import require
+from mls.rules import require, require_kind, require_present
 from mls.schedule.psk import PSK
 from treekem.index import LeafIndex
 from treekem.nodes import LeafSlot
@@ -150,10 +150,10 @@ def _verify_proposal(
 def _verify_update(
     group: GroupState, leaf: LeafNode, sender: Sender, env: Environment, demands: Demands, *, strict: bool
 ) -> None:
-    if not isinstance(sender, MemberSender):
-        raise InvalidProposal("an Update of a sender who is no member", rule="R-12.1.2-03")
+    message = "an Update of a sender who is no member"
+    member = require_kind(sender, MemberSender, InvalidProposal, "R-12.1.2-03", message)
     require(isinstance(leaf.source, UpdateSource), InvalidLeafNode, "R-7.3-11", "an Update's leaf has another source")
-    verify_replacement(group, leaf, sender.leaf_index, env, demands, Place.UPDATE, strict=strict)
+    verify_replacement(group, leaf, member.leaf_index, env, demands, Place.UPDATE, strict=strict)
 
 
 def verify_replacement(
@@ -171,9 +171,8 @@ def verify_replacement(
     Raises InvalidProposal, InvalidLeafNode, InvalidSignature, InvalidKey, MalformedMessage or Refused.
     RFC 9420 §7.3, §7.5, §5.3.1.
     """
-    old = group.leaf_node(index)
-    if old is None:
-        raise InvalidProposal(f"leaf {index} is to be replaced, but it is blank", rule="R-12.1.2-03")
+    message = f"leaf {index} is to be replaced, but it is blank"
+    old = require_present(group.leaf_node(index), InvalidProposal, "R-12.1.2-03", message)
     suite = group.suite
     fresh = suite.canonical_public_key(leaf.encryption_key) != suite.canonical_public_key(old.encryption_key)
     rule = "R-7.3-12" if place is Place.UPDATE else "R-12.4.2-10"
@@ -305,9 +304,8 @@ def verify_joiner(
 
 
 def _verify_resync(group: GroupState, leaf: LeafNode, removed: LeafIndex, env: Environment) -> Credential:
-    old = group.leaf_node(removed)
-    if old is None:
-        raise InvalidProposal(f"leaf {removed} is to be removed, but it is blank", rule="R-12.1.3-02")
+    message = f"leaf {removed} is to be removed, but it is blank"
+    old = require_present(group.leaf_node(removed), InvalidProposal, "R-12.1.3-02", message)
     same = env.policy.identity(old.credential) == env.policy.identity(leaf.credential)
     message = f"an external commit removes leaf {removed}, which is not the joiner's own"
     require(same, InvalidProposalList, "R-12.2-18", message, code=Code.CREDENTIAL_CHANGED, leaf=removed)
@@ -452,10 +450,8 @@ def psks_of(psk_ids: Iterable[PreSharedKeyID], env: Environment) -> list[tuple[P
     """Return the pre-shared keys that a list names, in its order. Raises UnavailableSecret. RFC 9420 §12.3."""
     found = []
     for index, psk_id in enumerate(psk_ids):
-        psk = env.psk(psk_id)
-        if psk is None:
-            message = f"PSK {index}, {_described(psk_id)}, is not held"
-            raise UnavailableSecret(message, rule="R-12.3-05", code=Code.PSK_UNKNOWN, index=index)
+        held, message = env.psk(psk_id), f"PSK {index}, {_described(psk_id)}, is not held"
+        psk = require_present(held, UnavailableSecret, "R-12.3-05", message, code=Code.PSK_UNKNOWN, index=index)
         found.append((psk_id, psk))
     return found
 

@@ -37,7 +37,7 @@ from mls.messages import (
     ProposalRef,
     Remove,
 )
-from mls.rules import require
+from mls.rules import refuse, require, require_kind, require_present
 from mls.schedule.transcript import confirmed_transcript_hash, interim_transcript_hash
 from treekem.index import LeafIndex
 from treekem.nodes import UpdatePath
@@ -90,9 +90,7 @@ def stage_public_commit(
     RFC 9420 §12.4.2.
     """
     verify_epoch(group, content)
-    commit = content.content.content
-    if not isinstance(commit, Commit):
-        raise InvalidCommit("the content is no commit")
+    commit = require_kind(content.content.content, Commit, InvalidCommit, "R-6-07", "the content is no commit")
     proposals = _resolve(commit, content, queued)
     external = isinstance(content.content.sender, NewMemberCommitSender)
     _verify_list(proposals, content, env)
@@ -124,15 +122,9 @@ def _resolve(
             case InlineProposal(proposal=proposal):
                 resolved.append(QueuedProposal(proposal, content.content.sender))
             case ProposalRef(reference=reference):
-                found = queued.get(reference)
-                if found is None:
-                    raise InvalidCommit(
-                        f"proposal {index}: no proposal of this epoch has this reference",
-                        rule="R-12.4-11",
-                        code=Code.UNKNOWN_PROPOSAL_REF,
-                        index=index,
-                    )
-                resolved.append(found)
+                found, code = queued.get(reference), Code.UNKNOWN_PROPOSAL_REF
+                message = f"proposal {index}: no proposal of this epoch has this reference"
+                resolved.append(require_present(found, InvalidCommit, "R-12.4-11", message, code=code, index=index))
     return tuple(resolved)
 
 
@@ -144,7 +136,7 @@ def _verify_list(proposals: tuple[QueuedProposal, ...], content: AuthenticatedCo
             verify_external_list(proposals)
             _verify_external_allowed(proposals, env)
         case _:
-            raise InvalidCommit("only members and external joiners commit", rule="R-6.1-10")
+            refuse(InvalidCommit, "R-6.1-10", "only members and external joiners commit")
 
 
 def _verify_external_allowed(proposals: tuple[QueuedProposal, ...], env: Environment) -> None:
@@ -173,8 +165,8 @@ def _merge_path(
     else:
         tree, committer = applied.tree.with_room()
         verify_width(tree, env)
-        if path is None:
-            raise InvalidCommit("an external commit without a path", rule="R-12.4.3.2-03", code=Code.PATH_REQUIRED)
+        message = "an external commit without a path"
+        path = require_present(path, InvalidCommit, "R-12.4.3.2-03", message, code=Code.PATH_REQUIRED)
         _verify_path_leaf_source(path.leaf_node)
         verify_joiner(group, path.leaf_node, committer, applied, env)
     tree = apply_path(tree, committer, path, group.suite, applied.new_leaves)

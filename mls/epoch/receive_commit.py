@@ -13,6 +13,7 @@ from mls.epoch.state import EpochState, OwnLeaf
 from mls.epoch.transition import Transition, derive_next_epoch, provisional_context
 from mls.errors import InvalidCiphertext, InvalidKey, InvalidProposal, UnavailableSecret
 from mls.messages import AuthenticatedContent, ExternalInit, LeafNode
+from mls.rules import refuse, require_present
 from mls.schedule.key_schedule import InitSecret, external_init_secret, external_key_pair, zero_commit_secret
 from mls.schedule.transcript import verify_confirmation_tag
 from treekem.index import NodeIndex, node_of
@@ -91,10 +92,8 @@ def _own_signature_key(state: EpochState, seen: PublicCommit, known: Known) -> S
     updated = next((leaf for index, leaf in seen.applied.updated if index == own.index), present)
     if updated is None or present is None or updated.signature_key == present.signature_key:
         return own.signature_key
-    key = known.own_signature_keys.get(updated.signature_key)
-    if key is None:
-        raise UnavailableSecret("the signature key of an own Update is gone", rule="R-12.4.2-22")
-    return key
+    key, message = known.own_signature_keys.get(updated.signature_key), "the signature key of an own Update is gone"
+    return require_present(key, UnavailableSecret, "R-12.4.2-22", message)
 
 
 def _external_init_secret(state: EpochState, init: ExternalInit) -> InitSecret:
@@ -102,14 +101,13 @@ def _external_init_secret(state: EpochState, init: ExternalInit) -> InitSecret:
     try:
         return external_init_secret(state.suite, pair.private, init.kem_output)
     except (InvalidKey, InvalidCiphertext) as error:
-        raise InvalidProposal(f"kem_output: {error.message}", rule="R-8.3-04", code=error.code) from error
+        refuse(InvalidProposal, "R-8.3-04", f"kem_output: {error.message}", code=error.code)
+        raise
     finally:
         pair.private.wipe()
 
 
 def _own_update_key(leaf: LeafNode, known: Known) -> HPKEPrivateKey:
     """§12.1.2: a commit that covers our Update seals its path to the Update's key."""
-    key = known.own_updates.get(leaf.encryption_key)
-    if key is None:
-        raise UnavailableSecret("the private key of an own Update is gone", rule="R-12.4.2-22")
-    return key
+    key, message = known.own_updates.get(leaf.encryption_key), "the private key of an own Update is gone"
+    return require_present(key, UnavailableSecret, "R-12.4.2-22", message)

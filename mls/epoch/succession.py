@@ -12,7 +12,7 @@ from typing import Final
 from mls.epoch.environment import Origin
 from mls.errors import Code, InvalidWelcome, MLSError, UnavailableSecret
 from mls.messages import GroupContext, PreSharedKeyID, ReInit, ResumptionPSK, ResumptionPSKUsage
-from mls.rules import require
+from mls.rules import require, require_present
 
 _FIRST_EPOCH: Final = 1
 
@@ -37,9 +37,8 @@ def verify_succession(
     Raises InvalidWelcome, or UnavailableSecret where we do not know the other group as of that epoch.
     RFC 9420 §11.2, §11.3, §12.4.3.1.
     """
-    if origin is None:
-        message = f"the members of epoch {link.psk_epoch} of the group that this one continues are not known"
-        raise UnavailableSecret(message, rule="R-11.3-07", code=Code.PSK_UNKNOWN)
+    message = f"the members of epoch {link.psk_epoch} of the group that this one continues are not known"
+    origin = require_present(origin, UnavailableSecret, "R-11.3-07", message, code=Code.PSK_UNKNOWN)
     is_branch = link.usage is ResumptionPSKUsage.BRANCH
     rule = "R-11.3-04" if is_branch else "R-11.2-03"
     is_first = context.epoch == _FIRST_EPOCH

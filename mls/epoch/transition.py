@@ -15,6 +15,7 @@ from mls.epoch.proposals import Applied
 from mls.epoch.state import EpochState, GroupState
 from mls.errors import Code, UsageError, WrongEpoch
 from mls.messages import AuthenticatedContent, GroupContext, PreSharedKeyID
+from mls.rules import require, require_here
 from mls.schedule.key_schedule import (
     EpochSecrets,
     InitSecret,
@@ -62,8 +63,8 @@ class NextEpoch:
 
 def provisional_context(group: GroupState, tree: RatchetTree, applied: Applied) -> GroupContext:
     """Return the context that path secrets are sealed under: all new but the transcript. RFC 9420 §12.4.1."""
-    if group.context.epoch == _LAST_EPOCH:
-        raise UsageError("the epoch counter is exhausted", code=Code.EPOCH_EXHAUSTED, rule="R-8.1-03")
+    is_left = group.context.epoch < _LAST_EPOCH
+    require(is_left, UsageError, "R-8.1-03", "the epoch counter is exhausted", code=Code.EPOCH_EXHAUSTED)
     return replace(
         group.context,
         epoch=group.context.epoch + 1,
@@ -100,6 +101,5 @@ def derive_next_epoch(
 def verify_epoch(group: GroupState, content: AuthenticatedContent) -> None:
     """Check that a handshake message is for the present epoch. Raises WrongEpoch. RFC 9420 §6, §12.4.2."""
     received, current = content.content.epoch, group.context.epoch
-    if received != current:
-        message = f"the message is for epoch {received}, the group is in epoch {current}"
-        raise WrongEpoch(message, rule="R-12.4.2-01", current=current, received=received)
+    message = f"the message is for epoch {received}, the group is in epoch {current}"
+    require_here(received == current, WrongEpoch, "R-12.4.2-01", message, current=current, received=received)

@@ -24,7 +24,7 @@ from mls.messages import (
     WirePathSecret,
     encode_unsigned,
 )
-from mls.rules import require
+from mls.rules import refuse, require, require_present
 from mls.schedule.key_schedule import (
     JoinerSecret,
     PSKSecret,
@@ -122,14 +122,14 @@ def open_group_secrets(
 ) -> OpenedSecrets:
     """Decrypt what a Welcome tells one key package. Raises InvalidWelcome or InvalidCiphertext. RFC 9420 §12.4.3.1."""
     entry = next((each for each in welcome.secrets if each.new_member == reference), None)
-    if entry is None:
-        raise InvalidWelcome("no entry for this key package", rule="R-12.4.3.1-03", code=Code.NO_MATCHING_KEY_PACKAGE)
-    sealed = entry.encrypted_group_secrets
+    message, code = "no entry for this key package", Code.NO_MATCHING_KEY_PACKAGE
+    sealed = require_present(entry, InvalidWelcome, "R-12.4.3.1-03", message, code=code).encrypted_group_secrets
     context = suite.seal_context(b"Welcome", welcome.encrypted_group_info)
     try:
         plaintext = suite.open(init_key, context, sealed.kem_output, sealed.ciphertext)
-    except InvalidCiphertext as error:
-        raise InvalidCiphertext("the GroupSecrets do not decrypt", rule="R-12.4.3.1-05") from error
+    except InvalidCiphertext:
+        refuse(InvalidCiphertext, "R-12.4.3.1-05", "the GroupSecrets do not decrypt")
+        raise
     secrets = decode(GroupSecrets, plaintext)
     fits = len(secrets.joiner_secret) == suite.hash_length
     require(fits, InvalidWelcome, "R-12.4.3.1-06", f"a joiner_secret of {len(secrets.joiner_secret)} bytes")
@@ -146,8 +146,9 @@ def open_group_info(
     secret.wipe()
     try:
         plaintext = suite.aead_open(key, nonce, b"", welcome.encrypted_group_info)
-    except InvalidCiphertext as error:
-        raise InvalidCiphertext("the GroupInfo does not decrypt", rule="R-12.4.3.1-09") from error
+    except InvalidCiphertext:
+        refuse(InvalidCiphertext, "R-12.4.3.1-09", "the GroupInfo does not decrypt")
+        raise
     finally:
         key.wipe()
     return decode(GroupInfo, plaintext)
