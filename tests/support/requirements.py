@@ -1,7 +1,8 @@
 """The requirement IDs that a test may carry.
 
 `requirement_ids.txt` lists every requirement of RFC 9420, one `R-<section>-<nn>` per line; append only. `N-…` names a
-check beyond the RFC and `S-…` one that follows from a setting; these two lists are open.
+check beyond the RFC and `S-…` one that follows from a setting; these two lists are open. `B01` to `B53` are bugs that
+other implementations had: no check bears such an ID, but a test shows that the bug is not here.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 MAX_IDS_PER_TEST = 5
-_BEYOND_THE_RFC = re.compile(r"[NS]-[A-Za-z0-9][A-Za-z0-9_.-]*")
+_BEYOND_THE_RFC = re.compile(r"[NS]-[A-Za-z0-9][A-Za-z0-9_.-]*|B(0[1-9]|[1-4][0-9]|5[0-3])")
 
 
 @cache
@@ -27,7 +28,7 @@ def section_of(requirement_id: str) -> str:
 
 
 def is_known(rule: str) -> bool:
-    """Whether `rule` is a requirement of the RFC, or has the form of an ID beyond it."""
+    """Whether `rule` is a requirement of the RFC, or has the form of an ID beyond it or of a known bug."""
     return rule in requirement_ids() or _BEYOND_THE_RFC.fullmatch(rule) is not None
 
 
