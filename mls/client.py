@@ -29,7 +29,16 @@ from mls.group import Group
 from mls.header import read_header
 from mls.identity import CredentialPolicy, Identity
 from mls.invitation import Invitation
-from mls.joining import Entry, ExternalCommit, Injected, external_join, read_group_info, verify_recent, verify_returning
+from mls.joining import (
+    Entry,
+    ExternalCommit,
+    Injected,
+    external_join,
+    read_group_info,
+    verify_recent,
+    verify_returning,
+    verify_tree_size,
+)
 from mls.key_packages import Signer, create_key_package, demands_of_no_group, own_capabilities
 from mls.messages import (
     Extension,
@@ -42,6 +51,7 @@ from mls.messages import (
 )
 from mls.outsider import propose_oneself
 from mls.receiving import Received
+from mls.rules import require, require_here, require_kind
 from mls.schedule.secret_tree import SecretTree
 from mls.settings import DAY, Settings
 from mls.store.candidates import Candidate
@@ -284,8 +294,9 @@ class Client:
         verify_bytes(group_id, "a group id")
         group = self._groups.get(group_id)
         if group is None or group.is_retired:
-            if self._store.read(epoch_key(group_id)) is None:
-                raise WrongGroup("this client is in no such group", received=group_id)
+            is_stored = self._store.read(epoch_key(group_id)) is not None
+            text = "this client is in no such group"
+            require_here(is_stored, WrongGroup, "R-6-10", text, current=None, received=group_id)
             standing = load_standing(self._store, group_id, self._settings)
             group = self._groups[group_id] = Group(standing, self._store, self._environment)
         return group
@@ -298,20 +309,17 @@ class Client:
         """
         verify_message(welcome)
         read_header(welcome, self._settings)
-        if ratchet_tree is not None and len(ratchet_tree) > self._settings.max_welcome_bytes:
-            raise InvalidWelcome(
-                f"a tree of {len(ratchet_tree)} bytes", code=Code.LIMIT_EXCEEDED, rule="S-max_welcome_bytes"
-            )
-        body = decode(MLSMessage, welcome).body
-        if not isinstance(body, Welcome):
-            raise InvalidWelcome("the message is no Welcome", code=Code.WRONG_WIRE_FORMAT)
+        verify_tree_size(ratchet_tree, self._settings, InvalidWelcome)
+        text, body = "the message is no Welcome", decode(MLSMessage, welcome).body
+        body = require_kind(body, Welcome, InvalidWelcome, "R-6-06", text, code=Code.WRONG_WIRE_FORMAT)
         bundle = addressed_bundle(self._store, references(body))
         try:
             state, inviter = join_by_welcome(body, bundle, ratchet_tree, self._environment())
         finally:
             bundle.init_key.wipe()
-        if self._store.read(epoch_key(state.group.context.group_id)) is not None:
-            raise InvalidWelcome("this client is in a group of this id", code=Code.GROUP_EXISTS, rule="R-12.4.3-06")
+        is_free = self._store.read(epoch_key(state.group.context.group_id)) is None
+        text = "this client is in a group of this id"
+        require(is_free, InvalidWelcome, "R-12.4.3-06", text, code=Code.GROUP_EXISTS)
         return Invitation(state, inviter, consumption(bundle), self._store, self._environment(), self._founded)
 
     def join_external(
@@ -358,8 +366,8 @@ class Client:
         header = read_header(data, self._settings)
         if header.wire_format is WireFormat.WELCOME:
             return self.join(data)
-        if not header.is_framed:
-            raise InvalidFraming("a GroupInfo or key package is not received, but handed to who uses it")
+        text = "a GroupInfo or key package is not received, but handed to who uses it"
+        require(header.is_framed, InvalidFraming, "R-6-06", text)
         return self.group(header.group_id).receive(data)
 
     # Inside.
@@ -395,8 +403,8 @@ class Client:
 
     def _verify_free(self, group_id: bytes) -> None:
         verify_bytes(group_id, "a group id")
-        if self._store.read(epoch_key(group_id)) is not None:
-            raise UsageError("this client is in a group of this id", code=Code.GROUP_EXISTS, rule="R-11-10")
+        is_free = self._store.read(epoch_key(group_id)) is None
+        require(is_free, UsageError, "R-11-10", "this client is in a group of this id", code=Code.GROUP_EXISTS)
 
     def _founded(self, state: EpochState, batch: dict[str, bytes | None], first: Candidate | None = None) -> Group:
         """Store a group that begins for this client, with its first commit where that is made already."""
@@ -431,8 +439,8 @@ class Client:
         if epoch is None:
             return self._founded(state, {})
         verify_returning(resync=resync)
-        if epoch >= state.epoch:
-            raise UsageError("the group has moved on without this commit", code=Code.STALE_HANDLE, rule="R-14-05")
+        text = "the group has moved on without this commit"
+        require(epoch < state.epoch, UsageError, "R-14-05", text, code=Code.STALE_HANDLE)
         with self.group(group_id)._replaced():  # noqa: SLF001  (a group is part of its client)
             return self._founded(state, dict.fromkeys(name for name, _ in self._store.scan(group_prefix(group_id))))
 

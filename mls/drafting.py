@@ -28,7 +28,7 @@ from mls.messages import (
     Update,
     UpdateSource,
 )
-from mls.rules import require
+from mls.rules import require, require_kind
 from treekem.suite import Entropy, HPKEPrivateKey
 from treekem.wire import decode
 
@@ -119,9 +119,8 @@ def read_key_package(data: bytes) -> KeyPackage:
     RFC 9420 §10.
     """
     message = decode(MLSMessage, data)
-    body = message.body
-    if not isinstance(body, KeyPackage):
-        raise InvalidKeyPackage("the message is no key package", code=Code.WRONG_WIRE_FORMAT)
+    text, code = "the message is no key package", Code.WRONG_WIRE_FORMAT
+    body = require_kind(message.body, KeyPackage, InvalidKeyPackage, "R-6-06", text, code=code)
     same = body.version == message.version
     require(same, InvalidKeyPackage, "R-10-04", "the key package is of another version than its message")
     return body

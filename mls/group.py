@@ -41,6 +41,7 @@ from mls.messages import (
     WireFormat,
 )
 from mls.receiving import Received, receive_message
+from mls.rules import require, require_kind
 from mls.schedule.key_schedule import ExportedSecret, export_secret
 from mls.schedule.secret_tree import StagedKey
 from mls.store.candidates import Candidate, candidate_name
@@ -286,10 +287,8 @@ class Group:
         with self._exclusive():
             self._verify_sending()
             env, standing = self._environment(), self._standing
-            if standing.proposals:
-                raise UsageError(
-                    "proposals are pending: commit them first", code=Code.MUST_COMMIT_FIRST, rule="R-12.4-02"
-                )
+            text = "proposals are pending: commit them first"
+            require(not standing.proposals, UsageError, "R-12.4-02", text, code=Code.MUST_COMMIT_FIRST)
             content = signed_content(
                 standing.state, ApplicationData(data), WireFormat.PRIVATE_MESSAGE, authenticated_data
             )
@@ -332,15 +331,13 @@ class Group:
             self._retired = True
 
     def _verify_alive(self) -> None:
-        if self._retired:
-            raise UsageError(
-                "this client was removed from the group, or forgot it", code=Code.GROUP_RETIRED, rule="R-12.4.2-19"
-            )
+        text = "this client was removed from the group, or forgot it"
+        require(not self._retired, UsageError, "R-12.4.2-19", text, code=Code.GROUP_RETIRED)
 
     def _verify_sending(self) -> None:
         self._verify_alive()
-        if self._standing.frozen is not None:
-            raise UsageError("the group is being reinitialized", code=Code.GROUP_RETIRED, rule="R-12.4.2-18")
+        is_open, text = self._standing.frozen is None, "the group is being reinitialized"
+        require(is_open, UsageError, "R-12.4.2-18", text, code=Code.GROUP_RETIRED)
 
     def _drafted(self, intent: Intent, env: Environment) -> Draft:
         if not isinstance(intent, Intent):
@@ -371,9 +368,8 @@ class Group:
 
     def _sized(self, message: bytes, setting: str = "max_message_bytes") -> bytes:
         limit: int = getattr(self._environment().settings, setting)
-        if len(message) > limit:
-            text = f"a message of {len(message)} bytes, more than {setting}"
-            raise UsageError(text, code=Code.LIMIT_EXCEEDED, rule=f"S-{setting}")
+        text = f"a message of {len(message)} bytes, more than {setting}"
+        require(len(message) <= limit, UsageError, f"S-{setting}", text, code=Code.LIMIT_EXCEEDED)
         return message
 
     def _spend(self, key: StagedKey | None, batch: Batch) -> None:
@@ -383,8 +379,8 @@ class Group:
             self._store.apply(batch)
             return
         limit = self._environment().settings.messages_per_epoch
-        if key.generation >= limit:
-            raise UsageError("this epoch's messages are used up", code=Code.MUST_REKEY, rule="R-15.2-01")
+        text = "this epoch's messages are used up"
+        require(key.generation < limit, UsageError, "R-15.2-01", text, code=Code.MUST_REKEY)
         self._store.apply({**batch, **standing.key_batch(standing.state.epoch, key)})
         standing.secret_tree.apply(key)
 
@@ -394,9 +390,11 @@ class Group:
         candidate = standing.candidates.get(commit.candidate)
         if candidate is not None:
             return candidate.transition, None
-        if isinstance(commit, StagedCommit) and not commit.own and commit.base is standing.state:
-            return commit.transition, commit.key
-        raise UsageError("this commit is of another epoch or group", code=Code.STALE_HANDLE, rule="R-14-05")
+        text, code = "this commit is of another epoch or group", Code.STALE_HANDLE
+        staged = require_kind(commit, StagedCommit, UsageError, "R-14-05", text, code=code)
+        is_current = not staged.own and staged.base is standing.state
+        require(is_current, UsageError, "R-14-05", text, code=code)
+        return staged.transition, staged.key
 
     def _waiting(self, reference: bytes) -> ProposalReceived:
         queued = self._standing.proposals[reference].queued

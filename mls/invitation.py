@@ -10,6 +10,7 @@ from mls.epoch.members import leaf_nodes
 from mls.epoch.state import EpochState
 from mls.errors import Code, UsageError
 from mls.group import Group
+from mls.rules import require
 from mls.store.group_records import epoch_key
 from mls.store.seam import Store
 from treekem.index import LeafIndex
@@ -51,11 +52,11 @@ class Invitation:
         """
         if self._state is None:
             raise UsageError("this invitation was accepted already", code=Code.STALE_HANDLE)
-        if self._store.read(epoch_key(self.group_id)) is not None:
-            raise UsageError("this client is in a group of this id", code=Code.GROUP_EXISTS, rule="R-12.4.3-06")
+        is_free = self._store.read(epoch_key(self.group_id)) is None
+        require(is_free, UsageError, "R-12.4.3-06", "this client is in a group of this id", code=Code.GROUP_EXISTS)
         gone = (name for name, value in self._used.items() if value is None)
-        if any(self._store.read(name) is None for name in gone):
-            raise UsageError("the key package was used up", code=Code.KEY_PACKAGE_CONSUMED, rule="R-10-13")
+        is_held = all(self._store.read(name) is not None for name in gone)
+        require(is_held, UsageError, "R-10-13", "the key package was used up", code=Code.KEY_PACKAGE_CONSUMED)
         group = self._found(self._state, self._used)
         self._state = None
         return group

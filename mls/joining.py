@@ -17,12 +17,12 @@ from mls.epoch.environment import Environment
 from mls.epoch.join import ExternalJoin, create_external_commit, group_of
 from mls.epoch.members import leaf_nodes
 from mls.epoch.state import EpochState, GroupState
-from mls.errors import Code, InvalidGroupInfo, UsageError
+from mls.errors import Code, InvalidGroupInfo, MLSError, UsageError
 from mls.group import Group
 from mls.header import read_header
 from mls.intents import PreSharedKey, ResumptionPSK
 from mls.messages import GroupInfo, MLSMessage
-from mls.rules import require
+from mls.rules import require, require_kind
 from mls.settings import Settings
 from treekem.index import LeafIndex
 from treekem.wire import decode, encode
@@ -53,10 +53,9 @@ class ExternalCommit:
         self._state: EpochState | None = joined.state
         self._enter = enter
         self.message = encode(joined.message)
-        limit = env.settings.max_message_bytes
-        if len(self.message) > limit:
-            text = f"a message of {len(self.message)} bytes, more than max_message_bytes"
-            raise UsageError(text, code=Code.LIMIT_EXCEEDED, rule="S-max_message_bytes")
+        fits = len(self.message) <= env.settings.max_message_bytes
+        text = f"a message of {len(self.message)} bytes, more than max_message_bytes"
+        require(fits, UsageError, "S-max_message_bytes", text, code=Code.LIMIT_EXCEEDED)
         group = joined.state.group
         self.group_id = group.context.group_id
         self.epoch = joined.state.epoch
@@ -85,20 +84,22 @@ def read_group_info(data: bytes, ratchet_tree: bytes | None, settings: Settings)
     """
     verify_message(data)
     read_header(data, settings)
-    if ratchet_tree is not None and len(ratchet_tree) > settings.max_welcome_bytes:
-        text = f"a tree of {len(ratchet_tree)} bytes"
-        raise InvalidGroupInfo(text, code=Code.LIMIT_EXCEEDED, rule="S-max_welcome_bytes")
-    info = decode(MLSMessage, data).body
-    if not isinstance(info, GroupInfo):
-        raise InvalidGroupInfo("the message is no GroupInfo", code=Code.WRONG_WIRE_FORMAT)
-    return info
+    verify_tree_size(ratchet_tree, settings, InvalidGroupInfo)
+    body, text = decode(MLSMessage, data).body, "the message is no GroupInfo"
+    return require_kind(body, GroupInfo, InvalidGroupInfo, "R-6-06", text, code=Code.WRONG_WIRE_FORMAT)
+
+
+def verify_tree_size(ratchet_tree: bytes | None, settings: Settings, error: type[MLSError]) -> None:
+    """Check that a tree which comes beside a message is not larger than one may be. Raises `error`."""
+    size = 0 if ratchet_tree is None else len(ratchet_tree)
+    fits = size <= settings.max_welcome_bytes
+    require(fits, error, "S-max_welcome_bytes", f"a tree of {size} bytes", code=Code.LIMIT_EXCEEDED)
 
 
 def verify_returning(*, resync: bool) -> None:
     """Require that a client which holds a group says so when it joins it again. Raises UsageError."""
-    if not resync:
-        text = "this client is in a group of this id: it may only return, with resync"
-        raise UsageError(text, code=Code.GROUP_EXISTS, rule="R-12.4.3.2-10")
+    text = "this client is in a group of this id: it may only return, with resync"
+    require(resync, UsageError, "R-12.4.3.2-10", text, code=Code.GROUP_EXISTS)
 
 
 def verify_recent(info: GroupInfo, epoch: int) -> None:

@@ -26,6 +26,7 @@ from mls.messages import (
     encode_unsigned,
     leaf_node_tbs,
 )
+from mls.rules import require
 from treekem.index import LeafIndex
 
 _POSITIONLESS: Final = LeafPosition(b"", LeafIndex(0))
@@ -57,9 +58,9 @@ def create_key_package(
 ) -> KeyPackageBundle:
     """Return a new key package, valid for `lifetime` seconds. Raises UsageError or InvalidKeyPackage. RFC 9420 §10."""
     suite = signer.suite
-    if not 0 < lifetime <= env.settings.max_lifetime:
-        message = f"a lifetime of {lifetime} s, where max_lifetime is {env.settings.max_lifetime} s"
-        raise UsageError(message, rule="R-7.2-13", code=Code.LIFETIME_INVALID)
+    allowed = 0 < lifetime <= env.settings.max_lifetime
+    message = f"a lifetime of {lifetime} s, where max_lifetime is {env.settings.max_lifetime} s"
+    require(allowed, UsageError, "R-7.2-13", message, code=Code.LIFETIME_INVALID)
     init_keys, encryption_keys = suite.generate_key_pair(env.entropy), suite.generate_key_pair(env.entropy)
     span = Lifetime(max(0, env.now - env.settings.clock_skew), env.now + lifetime)
     leaf = _signed_leaf(signer, encryption_keys.public, span)

@@ -58,7 +58,7 @@ from mls.messages import (
     ReInit,
     WireFormat,
 )
-from mls.rules import require
+from mls.rules import require, require_here, require_kind
 from mls.settings import Settings
 from treekem.wire import decode
 
@@ -210,8 +210,8 @@ class PublicGroup:
         verify_message(data)
         env = self._environment()
         header = read_header(data, env.settings)
-        if not header.is_framed:
-            raise InvalidFraming(f"a {header.wire_format.name} is not a message to a group")
+        text = f"a {header.wire_format.name} is not a message to a group"
+        require(header.is_framed, InvalidFraming, "R-6-06", text)
         verify_group(self.group_id, header.group_id)
         self._verify_epoch(header)
         body = decode(MLSMessage, data).body
@@ -228,8 +228,8 @@ class PublicGroup:
 
         RFC 9420 §12.4.2, §14.
         """
-        if commit.base is not self._view.group:
-            raise UsageError("this commit is of another epoch or group", code=Code.STALE_HANDLE, rule="R-14-05")
+        is_current = commit.base is self._view.group
+        require(is_current, UsageError, "R-14-05", "this commit is of another epoch or group", code=Code.STALE_HANDLE)
         effect = commit.effect
         shown = self._shown((*effect.added, *(new for _, new in effect.updated)))
         self._view = _View(commit.after, _NO_QUEUE, shown, effect.reinit)
@@ -244,8 +244,7 @@ class PublicGroup:
         verify_group(self.group_id, told.context.group_id)
         same = told.suite.id == self._view.group.suite.id
         require(same, InvalidGroupInfo, "R-12.4.3.1-12", "the group would change its cipher suite")
-        if told.context.epoch <= self.epoch:
-            raise _wrong_epoch(self.epoch, told.context.epoch)
+        _require_epoch(told.context.epoch > self.epoch, self.epoch, told.context.epoch)
         before = self._view
         self._view = _View(told, _NO_QUEUE, before.shown)
         self._view = replace(self._view, shown=self._shown(self.members))
@@ -267,8 +266,7 @@ class PublicGroup:
     def _verify_epoch(self, header: Header) -> None:
         """§6: handshakes name the present epoch; application messages of former ones may still be on their way."""
         late = header.application and header.epoch < self.epoch
-        if header.epoch != self.epoch and not late:
-            raise _wrong_epoch(self.epoch, header.epoch)
+        _require_epoch(header.epoch == self.epoch or late, self.epoch, header.epoch)
 
     def _receive_public(self, message: PublicMessage, env: Environment) -> Observed:
         group, sender = self._view.group, message.content.sender
@@ -295,15 +293,14 @@ def _told(group_info: bytes, ratchet_tree: bytes | None, env: Environment) -> Gr
     read_header(group_info, env.settings)
     fits = ratchet_tree is None or len(ratchet_tree) <= env.settings.max_welcome_bytes
     require(fits, InvalidGroupInfo, "S-max_welcome_bytes", "the tree is too large", code=Code.LIMIT_EXCEEDED)
-    body = decode(MLSMessage, group_info).body
-    if not isinstance(body, GroupInfo):
-        raise InvalidGroupInfo("the message is no GroupInfo", code=Code.WRONG_WIRE_FORMAT)
+    body, text = decode(MLSMessage, group_info).body, "the message is no GroupInfo"
+    body = require_kind(body, GroupInfo, InvalidGroupInfo, "R-6-06", text, code=Code.WRONG_WIRE_FORMAT)
     return group_of(body, ratchet_tree, cipher_suite(body.group_context.cipher_suite), env)
 
 
-def _wrong_epoch(current: int, received: int) -> WrongEpoch:
+def _require_epoch(condition: bool, current: int, received: int) -> None:
     message = f"the message is for epoch {received}, the group is in epoch {current}"
-    return WrongEpoch(message, rule="R-6-11", current=current, received=received)
+    require_here(condition, WrongEpoch, "R-6-11", message, current=current, received=received)
 
 
 def _no_entropy(length: int) -> bytes:

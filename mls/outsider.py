@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import cast
 
 from mls import intents
 from mls.crypto import CipherSuite, SignaturePrivateKey, cipher_suite
@@ -89,8 +90,8 @@ class Outsider:
         verify_extensions(context.extensions, GROUP_CONTEXT, InvalidGroupInfo)
         senders = external_senders(context.extensions)
         listed = () if senders is None else senders.external_senders
-        if self.entry not in listed:
-            raise UsageError("the group does not name this external sender", rule="R-12.1.8-01")
+        is_named = self.entry in listed
+        require(is_named, UsageError, "R-12.1.8-01", "the group does not name this external sender")
         return Address(context.group_id, context.epoch, listed.index(self.entry))
 
     def propose(self, address: Address, intent: intents.Intent, *, authenticated_data: bytes = b"") -> bytes:
@@ -98,10 +99,9 @@ class Outsider:
 
         Whether it is valid there only the group can tell. RFC 9420 §12.1.8.
         """
-        if not isinstance(intent, Proposable):
-            name = type(intent).__name__
-            raise UsageError(f"an external sender does not propose this: {name}", rule="R-12.1.8-04")
-        proposal = draft_from(intent, address.group_id, self._suite, self._entropy)
+        text = f"an external sender does not propose this: {type(intent).__name__}"
+        require(isinstance(intent, Proposable), UsageError, "R-12.1.8-04", text)
+        proposal = draft_from(cast("Proposable", intent), address.group_id, self._suite, self._entropy)
         if isinstance(proposal, GroupContextExtensions | ReInit):
             verify_extensions(proposal.extensions, GROUP_CONTEXT, InvalidProposal)
         sender = ExternalSenderIndex(address.sender_index)
@@ -129,7 +129,7 @@ def _signed(framed: FramedContent, suite: CipherSuite, key: SignaturePrivateKey)
 
 
 def _sized(message: bytes, settings: Settings) -> bytes:
-    if len(message) > settings.max_message_bytes:
-        text = f"a message of {len(message)} bytes, more than max_message_bytes"
-        raise UsageError(text, code=Code.LIMIT_EXCEEDED, rule="S-max_message_bytes")
+    fits = len(message) <= settings.max_message_bytes
+    text = f"a message of {len(message)} bytes, more than max_message_bytes"
+    require(fits, UsageError, "S-max_message_bytes", text, code=Code.LIMIT_EXCEEDED)
     return message

@@ -42,7 +42,7 @@ from mls.messages import (
     Update,
     is_commit,
 )
-from mls.rules import require
+from mls.rules import require, require_here, require_present
 from mls.schedule.secret_tree import StagedKey
 from mls.store.seam import Store
 from mls.store.standing import Standing
@@ -68,8 +68,8 @@ def receive_message(standing: Standing, data: bytes, store: Store, env: Environm
     Raises MLSError, with nothing changed.
     """
     header = read_header(data, env.settings)
-    if not header.is_framed:
-        raise InvalidFraming(f"a {header.wire_format.name} is not a message to a group")
+    text = f"a {header.wire_format.name} is not a message to a group"
+    require(header.is_framed, InvalidFraming, "R-6-06", text)
     verify_group(standing.group_id, header.group_id)
     sight = _sight(standing, header)
     body = decode(MLSMessage, data).body
@@ -88,15 +88,19 @@ def _sight(standing: Standing, header: Header) -> _Sight:
     if header.epoch == state.epoch:
         return _Sight(state.group.context, standing.keys, state.group.leaf_node)
     past = next((each for each in standing.past if each.epoch == header.epoch), None)
-    if past is None or not header.application:
-        too_old = header.application and header.epoch < state.epoch
-        raise WrongEpoch(
-            f"the message is for epoch {header.epoch}, the group is in epoch {state.epoch}",
-            rule="R-6-11",
-            code=Code.TOO_OLD if too_old else Code.WRONG_EPOCH,
-            current=state.epoch,
-            received=header.epoch,
-        )
+    too_old = header.application and header.epoch < state.epoch
+    require_here(
+        past is not None and header.application,
+        WrongEpoch,
+        "R-6-11",
+        f"the message is for epoch {header.epoch}, the group is in epoch {state.epoch}",
+        current=state.epoch,
+        received=header.epoch,
+        code=Code.TOO_OLD if too_old else Code.WRONG_EPOCH,
+    )
+    if past is None:
+        # Only where the rule is let pass: the present epoch is all there is to open it with.
+        return _Sight(state.group.context, standing.keys, state.group.leaf_node)
 
     def leaf(index: LeafIndex) -> LeafNode | None:
         return past_leaf(standing.past, header.epoch, state.group.tree, index)
@@ -129,9 +133,8 @@ def _receive_private(
     inner = opened.content.content.content
     if not isinstance(inner, ApplicationData):
         return _receive_handshake(standing, opened.content, opened.key, store, env)
-    node = sight.leaf(sender_data.leaf_index)
-    if node is None:
-        raise InvalidFraming("a blank leaf sends", rule="R-6.3.2-06", code=Code.UNVERIFIED)
+    found, text = sight.leaf(sender_data.leaf_index), "a blank leaf sends"
+    node = require_present(found, InvalidFraming, "R-6.3.2-06", text, code=Code.UNVERIFIED)
     sender = member_of(sender_data.leaf_index, node, env)
     _consume(standing, message.epoch, sight, opened.key, store)
     return ApplicationMessage(

@@ -30,7 +30,7 @@ from mls.messages import (
     ResumptionPSK,
     ResumptionPSKUsage,
 )
-from mls.rules import require
+from mls.rules import require, require_present
 from mls.schedule.secret_tree import SecretTree
 from mls.store.candidates import Candidate
 from mls.store.standing import Standing, limits_of
@@ -76,9 +76,7 @@ def _leaves(standing: Standing, epoch: int) -> Iterator[LeafNode]:
 
 def plan_successor(standing: Standing, policy: CredentialPolicy) -> Continuation:
     """Return what a frozen group's ReInit announced. Raises UsageError or Unsupported. RFC 9420 §11.2."""
-    announced = standing.frozen
-    if announced is None:
-        raise UsageError("no ReInit was committed in this group", rule="R-11.2-01")
+    announced = require_present(standing.frozen, UsageError, "R-11.2-01", "no ReInit was committed in this group")
     is_known = announced.version == ProtocolVersion.MLS10
     require(is_known, Unsupported, "R-6-05", f"a successor of version {announced.version}")
     return Continuation(
@@ -132,9 +130,9 @@ def create_first_commit(
         raise AssertionError("a first commit removes nobody")
     _verify_members(plan, created.transition.state.group, env)
     welcome = None if created.welcome is None else encode(MLSMessage(ProtocolVersion.MLS10, created.welcome))
-    limit = env.settings.max_welcome_bytes
-    if welcome is not None and len(welcome) > limit:
-        raise UsageError(f"a Welcome of {len(welcome)} bytes", code=Code.LIMIT_EXCEEDED, rule="S-max_welcome_bytes")
+    size = 0 if welcome is None else len(welcome)
+    fits = size <= env.settings.max_welcome_bytes
+    require(fits, UsageError, "S-max_welcome_bytes", f"a Welcome of {size} bytes", code=Code.LIMIT_EXCEEDED)
     message = encode(created.message)
     return Candidate(message, welcome, tree_beside=False, left_out=(), transition=created.transition, order=0)
 

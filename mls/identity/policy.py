@@ -13,6 +13,7 @@ from typing import Protocol
 
 from mls.errors import Code, Refused
 from mls.messages import BasicCredential, Credential, X509Credential
+from mls.rules import require
 
 
 class Place(StrEnum):
@@ -99,10 +100,8 @@ class TrustOnFirstUse:
         """Refuse a changed identity, and an unknown key of a known identity where new devices are not welcome."""
         del now
         changed = subject.replaces is not None and identity_of(subject.replaces) != identity_of(subject.credential)
-        if changed:
-            message = f"{place}: a leaf may not pass to another identity"
-            raise Refused(message, rule="R-5.3.1-08", code=Code.CREDENTIAL_CHANGED)
+        message = f"{place}: a leaf may not pass to another identity"
+        require(not changed, Refused, "R-5.3.1-08", message, code=Code.CREDENTIAL_CHANGED)
         unknown = bool(subject.known_keys) and subject.signature_key not in subject.known_keys
-        if unknown and not self.new_devices:
-            message = f"{place}: an unknown key of a known identity"
-            raise Refused(message, rule="S-new_devices", code=Code.CREDENTIAL_REFUSED)
+        message = f"{place}: an unknown key of a known identity"
+        require(self.new_devices or not unknown, Refused, "S-new_devices", message, code=Code.CREDENTIAL_REFUSED)

@@ -36,7 +36,7 @@ from cryptography.x509.verification import Criticality, ExtensionPolicy, Policy,
 from mls.errors import Code, InvalidMessage, MLSError, Refused, UsageError
 from mls.identity.policy import CredentialPolicy, Place, Subject
 from mls.messages import BasicCredential, Credential, CredentialType, X509Credential
-from mls.rules import require
+from mls.rules import refuse, require, require_kind
 
 E = TypeVar("E", bound=x509.ExtensionType)
 
@@ -138,10 +138,8 @@ class X509Chain:
 
         RFC 9420 §5.3, §5.3.1.
         """
-        credential = subject.credential
-        if not isinstance(credential, X509Credential):
-            message = f"{place}: the credential is no X.509 credential"
-            raise Refused(message, rule="R-5.3.1-01", code=Code.CREDENTIAL_REFUSED)
+        refused, message = Code.CREDENTIAL_REFUSED, f"{place}: the credential is no X.509 credential"
+        credential = require_kind(subject.credential, X509Credential, Refused, "R-5.3.1-01", message, code=refused)
         length, longest = len(credential.certificates), self.max_chain_depth + 2
         _accept(length <= longest, place, "S-max_chain_depth", f"a chain of {length} certificates")
         chain = _read_chain(credential)
@@ -156,10 +154,10 @@ class X509Chain:
             return self.identities(certificate)
         except MLSError:
             raise
-        except Exception as error:  # An application's function, on what nobody has vouched for.
-            raise Refused(
-                "the end entity has no readable identity", rule="S-identities", code=Code.CREDENTIAL_REFUSED
-            ) from error
+        except Exception:  # An application's function, on what nobody has vouched for.
+            message = "the end entity has no readable identity"
+            refuse(Refused, "S-identities", message, code=Code.CREDENTIAL_REFUSED)
+            raise
 
     def _verify_use(self, certificate: x509.Certificate, place: Place) -> None:
         usage = _extension(certificate, x509.KeyUsage)
@@ -275,9 +273,9 @@ def _read(der: bytes, position: int) -> x509.Certificate:
     require(is_small, InvalidMessage, "N-X03", message, code=Code.LIMIT_EXCEEDED, index=position)
     try:
         return _decode_certificate(der)
-    except Exception as error:  # The library does not list what it raises for what is no certificate.
-        message = f"certificate {position} of a chain is malformed"
-        raise InvalidMessage(message, rule="R-5.3-04", index=position) from error
+    except Exception:  # The library does not list what it raises for what is no certificate.
+        refuse(InvalidMessage, "R-5.3-04", f"certificate {position} of a chain is malformed", index=position)
+        raise
 
 
 @lru_cache(maxsize=4_096)

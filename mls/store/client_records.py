@@ -17,7 +17,7 @@ from mls.epoch.join import KeyPackageBundle
 from mls.errors import Code, InvalidWelcome
 from mls.identity import Identity
 from mls.messages import Credential, ExternalPSK, KeyPackage, KeyPackageSource, PreSharedKeyID
-from mls.rules import require
+from mls.rules import require, require_present
 from mls.schedule.psk import PSK
 from mls.store.codec import pack, unpack
 from mls.store.group_records import resumption_key
@@ -83,16 +83,14 @@ def addressed_bundle(store: Store, references: Sequence[bytes]) -> KeyPackageBun
 
     Raises InvalidWelcome or StorageError. RFC 9420 §12.4.3.1.
     """
-    for reference in references:
-        name = key_package_key(reference)
-        record = store.read(name)
-        if record is not None:
-            return unpack_bundle(name, record)
-    used = any(store.read(consumed_key(reference)) is not None for reference in references)
+    names = map(key_package_key, references)
+    held = next(((name, record) for name in names if (record := store.read(name)) is not None), None)
+    used = held is None and any(store.read(consumed_key(reference)) is not None for reference in references)
     message = "the key package that this Welcome is for was used up"
     require(not used, InvalidWelcome, "N-L12", message, code=Code.KEY_PACKAGE_CONSUMED)
-    message = "no entry is for a key package of this client"
-    raise InvalidWelcome(message, rule="R-12.4.3.1-03", code=Code.NO_MATCHING_KEY_PACKAGE)
+    message, code = "no entry is for a key package of this client", Code.NO_MATCHING_KEY_PACKAGE
+    name, record = require_present(held, InvalidWelcome, "R-12.4.3.1-03", message, code=code)
+    return unpack_bundle(name, record)
 
 
 def pack_bundle(bundle: KeyPackageBundle) -> bytes:

@@ -82,7 +82,7 @@ def test_what_is_not_framed_for_a_group_is_refused_where_it_does_not_belong() ->
     hello = alice.encrypt(b"hello")
     assert pending.welcome is not None
     for message in (package, info, pending.welcome):
-        assert_refused(bob, message, InvalidFraming, "", Code.WRONG_WIRE_FORMAT)
+        assert_refused(bob, message, InvalidFraming, "R-6-06", Code.WRONG_WIRE_FORMAT)
     before = records(world.stores["member-1"])
     refusals: list[tuple[Callable[[bytes], object], Sequence[bytes], type[MLSError]]] = [
         (client.receive, [package, info], InvalidFraming),
@@ -93,7 +93,7 @@ def test_what_is_not_framed_for_a_group_is_refused_where_it_does_not_belong() ->
         for message in messages:
             with pytest.raises(error) as caught:
                 use(message)
-            assert caught.value.code is Code.WRONG_WIRE_FORMAT
+            assert (caught.value.code, caught.value.rule) == (Code.WRONG_WIRE_FORMAT, "R-6-06")
     assert records(world.stores["member-1"]) == before
     assert isinstance(client.receive(hello), ApplicationMessage)
 

@@ -98,7 +98,7 @@ def test_what_is_no_group_info_of_ours_is_refused(scene: Scene) -> None:
     assert_refused(dora, lambda: dora.join_external(bare), InvalidWelcome, Code.BAD_WELCOME, "R-12.4.3.1-10")
     package = scene.world.client("erin").key_package()
     wrong = Code.WRONG_WIRE_FORMAT
-    assert_refused(dora, lambda: dora.join_external(package), InvalidGroupInfo, wrong, "")
+    assert_refused(dora, lambda: dora.join_external(package), InvalidGroupInfo, wrong, "R-6-06")
     size = dora._settings.max_welcome_bytes + 1
     limit = Code.LIMIT_EXCEEDED
     assert_refused(dora, lambda: dora.join_external(bare, bytes(size)), InvalidGroupInfo, limit, "S-max_welcome_bytes")
