@@ -101,7 +101,8 @@ def verify_leaf_keys(leaf: LeafNode, suite: CipherSuite, index: LeafIndex) -> No
         suite.verify_hpke_key(leaf.encryption_key)
         suite.verify_signature_key(leaf.signature_key)
     except InvalidKey as error:
-        raise InvalidKey(error.message, code=error.code, rule=error.rule, leaf=index) from error
+        error.leaf = index
+        raise
 
 
 def verify_signature(

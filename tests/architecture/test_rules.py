@@ -1,14 +1,36 @@
-"""The IDs of rules: those that the engine cites exist, and the list of them is what it is said to be."""
+"""Rules and their IDs: those that the engine cites exist, the list is whole, and every check goes through `require`."""
 
 from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 
 import pytest
 
+from mls import errors
 from tests.support.modules import ENGINE, Module, modules
 from tests.support.requirements import faults_of_marks, is_known, requirement_ids, section_of
+
+# The errors that judge input. An AssertionError is our own fault, a StorageError the disk's, a UsageError the caller's:
+# the last two may be raised where they stand, unless they name a rule.
+JUDGEMENTS = (
+    errors.InvalidMessage,
+    errors.MalformedMessage,
+    errors.Refused,
+    errors.UnavailableSecret,
+    errors.Unsupported,
+    errors.WrongEpoch,
+    errors.WrongGroup,
+)
+NAMES_OF_JUDGEMENTS = {
+    name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, JUDGEMENTS)
+}
+RAISES_BY_ITSELF = {
+    "treekem/errors.py": "defines the errors, and hands the rule up to their base",
+    "treekem/rules.py": "is what all others go through",
+    "treekem/wire/": "the generated codec raises by itself, and is compiled without a check to let that pass",
+}
 
 LOOKS_LIKE_AN_ID = re.compile(r"[RNS]-[A-Z0-9]\S*")
 
@@ -19,6 +41,56 @@ def cited_ids(module: Module) -> list[str]:
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and LOOKS_LIKE_AN_ID.fullmatch(node.value)
     ]
+
+
+def is_relayed(rule: ast.expr) -> bool:
+    """Whether a rule is that of another error: it is raised again with its place, and went through `require` before."""
+    return isinstance(rule, ast.Attribute) and rule.attr == "rule"
+
+
+def own_judgements(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield where an error that judges input is made or raised, a rule is handed to one, or one is given a rule."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), keywords=keywords):
+                rules = [keyword.value for keyword in keywords if keyword.arg == "rule"]
+                if any(not is_relayed(rule) for rule in rules) or (name in NAMES_OF_JUDGEMENTS and not rules):
+                    yield node
+            case ast.Raise(exc=ast.Name(id=name) | ast.Attribute(attr=name)) if name in NAMES_OF_JUDGEMENTS:
+                yield node
+            case ast.Attribute(attr="rule", ctx=ast.Store()):
+                yield node
+
+
+def test_every_check_goes_through_require() -> None:
+    direct = [
+        f"{module.path}:{getattr(node, 'lineno', 1)}"
+        for module in modules(*ENGINE)
+        if not module.path.startswith(tuple(RAISES_BY_ITSELF))
+        for node in own_judgements(module.tree)
+    ]
+    assert direct == []
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ('require(x, InvalidCommit, "R-12.4-08", "no path")', 0),
+        ("raise InvalidKey(error.message, code=error.code, rule=error.rule) from error", 0),
+        ('raise UsageError("a message is bytes")', 0),
+        ("raise", 0),
+        ("try:\n    f()\nexcept InvalidKey:\n    g()", 0),
+        ('raise InvalidCommit("no path")', 1),
+        ("raise errors.WrongEpoch", 1),
+        ('error = InvalidCommit("no path", rule="R-12.4-08")', 1),
+        ('raise errors.Refused("no")', 1),
+        ('raise UsageError("no path", rule="R-12.4-08")', 1),
+        ('raise error("no path", rule=rule)', 1),
+        ('error.rule = "R-12.4-08"', 1),
+    ],
+)
+def test_a_check_of_its_own_is_found(source: str, found: int) -> None:
+    assert len(list(own_judgements(ast.parse(source)))) == found
 
 
 def test_the_list_is_whole() -> None:
