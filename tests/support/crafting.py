@@ -6,7 +6,7 @@ it is `honest`: a receiver looks at the tag last, so a refusal by any other rule
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,9 +43,10 @@ from mls.store.client_records import key_package_key, pack_bundle, unpack_bundle
 from tests.adversarial.insider import PRIVATE, PUBLIC, Insider, assert_refused
 from tests.support.world import World, join
 from treekem.index import LeafIndex
-from treekem.nodes import LeafSlot, UpdatePath
-from treekem.path import plan_path, seal_path
+from treekem.nodes import HPKECiphertext, LeafSlot, UpdatePath
+from treekem.path import _parents_of_path, apply_path, plan_path, seal_path
 from treekem.suite import PathSecret
+from treekem.tree import RatchetTree
 from treekem.wire import decode, encode
 
 UNKNOWN_EXTENSION = 0xF001
@@ -117,6 +118,32 @@ class Forger(Insider):
         changed = {"encryption_key": pair.public, **fields}
         return replace(path, leaf_node=self.leaf_node(true if source is None else source, **changed))
 
+    def crooked_path(self, keys: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]) -> UpdatePath:
+        """Return a path whose secrets are good and whose public keys are others, parent hashes and all."""
+        group, suite, env = self.state.group, self.suite, self.env
+        pair = suite.generate_key_pair(env.entropy)
+        plan = plan_path(group.tree, self.leaf, suite, PathSecret(env.entropy(suite.hash_length)), pair.public)
+        parents, leaf_parent_hash = _parents_of_path(group.tree, self.leaf, suite, keys(plan.public_keys))
+        plan = replace(plan, parents=parents, leaf_parent_hash=leaf_parent_hash)
+        leaf = self.leaf_node(CommitSource(leaf_parent_hash), encryption_key=pair.public)
+        after = plan.install(LeafSlot.of(leaf))
+        return seal_path(plan, after, leaf, suite, self.path_context(after), env.entropy)
+
+    def resealed(self, path: UpdatePath, node: int, entry: int, secret: bytes) -> UpdatePath:
+        """Return a path that tells one recipient another secret, sealed under the right context."""
+        after = apply_path(self.state.group.tree, self.leaf, path, self.suite)
+        _, copath_child = after.filtered_direct_path(self.leaf)[node]
+        key = after.encryption_key(after.resolution(copath_child)[entry])
+        assert key is not None
+        context = self.path_context(after)
+        sealed = self.suite.encrypt_with_label(key, b"UpdatePathNode", context, secret, self.env.entropy)
+        return with_ciphertext(path, node, entry, HPKECiphertext(*sealed))
+
+    def path_context(self, after: RatchetTree) -> bytes:
+        """Return the context that a path is sealed under which leads to a tree. RFC 9420 §7.6, §12.4.1."""
+        tree_hash = after.tree_hash(self.suite)
+        return encode(replace(self.context, epoch=self.context.epoch + 1, tree_hash=tree_hash))
+
     # Commits.
 
     def commit(
@@ -165,6 +192,18 @@ def _entry(entry: Proposal | Sent | bytes) -> InlineProposal | ProposalRef:
             return ProposalRef(reference)
         case _:
             return InlineProposal(entry)
+
+
+def with_node(path: UpdatePath, position: int, **fields: Any) -> UpdatePath:  # noqa: ANN401  (fields of UpdatePathNode)
+    """Return a path of which one node has other fields."""
+    node = replace(path.nodes[position], **fields)
+    return replace(path, nodes=(*path.nodes[:position], node, *path.nodes[position + 1 :]))
+
+
+def with_ciphertext(path: UpdatePath, position: int, entry: int, sealed: HPKECiphertext) -> UpdatePath:
+    """Return a path of which one recipient gets another ciphertext."""
+    before = path.nodes[position].encrypted_path_secret
+    return with_node(path, position, encrypted_path_secret=(*before[:entry], sealed, *before[entry + 1 :]))
 
 
 def assert_both_refuse(

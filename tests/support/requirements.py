@@ -2,7 +2,8 @@
 
 `requirement_ids.txt` lists every requirement of RFC 9420, one `R-<section>-<nn>` per line; append only. `N-…` names a
 check beyond the RFC and `S-…` one that follows from a setting; these two lists are open. `B01` to `B53` are bugs that
-other implementations had: no check bears such an ID, but a test shows that the bug is not here.
+other implementations had, `P01` to `P12` attacks that were published: no check bears such an ID, but a test shows that
+the bug is not here, or what the attack comes to.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 MAX_IDS_PER_TEST = 5
-_BEYOND_THE_RFC = re.compile(r"[NS]-[A-Za-z0-9][A-Za-z0-9_.-]*|B(0[1-9]|[1-4][0-9]|5[0-3])")
+_BEYOND_THE_RFC = re.compile(r"[NS]-[A-Za-z0-9][A-Za-z0-9_.-]*|B(0[1-9]|[1-4][0-9]|5[0-3])|P(0[1-9]|1[0-2])")
 
 
 @cache
