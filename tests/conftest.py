@@ -9,7 +9,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests.support import vectors
+from tests.support import conformance, vectors
 from tests.support.entropy import DeterministicEntropy
 from tests.support.requirements import faults_of_marks
 
@@ -21,6 +21,16 @@ hypothesis.settings.register_profile(
     "ci", max_examples=200, deadline=None, suppress_health_check=_SLOW_IS_FINE, derandomize=True, print_blob=True
 )
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "quick")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--rfc-report`."""
+    conformance.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Observe the run, if a report on it is asked for."""
+    conformance.register(config)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 
 import pytest
 
 from mls import errors
-from tests.support.modules import ENGINE, Module, modules
-from tests.support.requirements import faults_of_marks, is_known, requirement_ids, section_of
+from tests.support.modules import ENGINE, modules
+from tests.support.requirements import cited_ids, faults_of_marks, is_known, requirement_ids, section_of
 
 # The errors that judge input. An AssertionError is our own fault, a StorageError the disk's, a UsageError the caller's:
 # the last two may be raised where they stand, unless they name a rule.
@@ -31,16 +30,6 @@ RAISES_BY_ITSELF = {
     "treekem/rules.py": "is what all others go through",
     "treekem/wire/": "the generated codec raises by itself, and is compiled without a check to let that pass",
 }
-
-LOOKS_LIKE_AN_ID = re.compile(r"[RNS]-[A-Z0-9]\S*")
-
-
-def cited_ids(module: Module) -> list[str]:
-    return [
-        node.value
-        for node in ast.walk(module.tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and LOOKS_LIKE_AN_ID.fullmatch(node.value)
-    ]
 
 
 def is_relayed(rule: ast.expr) -> bool:
