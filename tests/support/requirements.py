@@ -2,8 +2,8 @@
 
 `mls.rules` lists every requirement of RFC 9420. `N-…` names a check beyond the RFC and `S-…` one that follows from a
 setting; of these, tests may carry some that no check of the engine bears. `B01` to `B53` are bugs that other
-implementations had, `P01` to `P12` attacks that were published: a test shows that the bug is not here, or what the attack
-comes to.
+implementations had, `P01` to `P12` attacks that were published: a test shows that the bug is not here, or what the
+attack comes to.
 """
 
 from __future__ import annotations
