@@ -21,7 +21,7 @@ class Posted:
 
 
 class DeliveryService:
-    """Serves one group, by what RFC 9420 shows to everybody: wire format, epoch and content type.
+    """Serves groups, by what RFC 9420 shows to everybody: wire format, group, epoch and content type.
 
     It keeps all it has taken, as a curious or hostile one would.
     """
@@ -31,9 +31,9 @@ class DeliveryService:
         self.messages = 0
         self.bytes = 0
         self._key_packages: Final[dict[str, bytes]] = {}
-        self._subscribers: Final[list[str]] = []
+        self._subscribers: Final[defaultdict[bytes, list[str]]] = defaultdict(list)
         self._inboxes: Final[defaultdict[str, deque[bytes]]] = defaultdict(deque)
-        self._epochs_taken: Final[set[int]] = set()
+        self._epochs_taken: Final[set[tuple[bytes, int]]] = set()
 
     def publish(self, name: str, key_package: bytes) -> None:
         """Take a key package into the directory."""
@@ -44,31 +44,33 @@ class DeliveryService:
         """Hand out a client's key package, once."""
         return self._key_packages.pop(name)
 
-    def subscribe(self, name: str) -> None:
-        """From now on, deliver what is posted to `name` too."""
-        self._subscribers.append(name)
+    def subscribe(self, name: str, group_id: bytes) -> None:
+        """From now on, deliver what is posted in a group to `name` too."""
+        self._subscribers[group_id].append(name)
 
-    def unsubscribe(self, name: str) -> None:
-        """Deliver nothing more to `name`; what waits in the inbox stays."""
-        self._subscribers.remove(name)
+    def unsubscribe(self, name: str, group_id: bytes) -> None:
+        """Deliver nothing more of a group to `name`; what waits in the inbox stays."""
+        self._subscribers[group_id].remove(name)
 
     def post(self, sender: str, message: bytes) -> bool:
         """Deliver a message to all, its sender included; False for a second commit of an epoch, which is dropped."""
         body = decode(MLSMessage, message).body
         if isinstance(body, PrivateMessage):
-            epoch, is_commit = body.epoch, body.content_type is ContentType.COMMIT
+            place, is_commit = (body.group_id, body.epoch), body.content_type is ContentType.COMMIT
             is_application = body.content_type is ContentType.APPLICATION
         elif isinstance(body, PublicMessage):
-            epoch, is_commit, is_application = body.content.epoch, isinstance(body.content.content, Commit), False
+            place, is_application = (body.content.group_id, body.content.epoch), False
+            is_commit = isinstance(body.content.content, Commit)
         else:
             return False
         self._count(message)
-        if is_commit and epoch in self._epochs_taken:
+        if is_commit and place in self._epochs_taken:
             return False
         if is_commit:
-            self._epochs_taken.add(epoch)
+            self._epochs_taken.add(place)
+        group_id, epoch = place
         self.log.append(Posted(sender, message, epoch, is_application))
-        for name in self._subscribers:
+        for name in self._subscribers[group_id]:
             self._inboxes[name].append(message)
         return True
 
@@ -76,9 +78,9 @@ class DeliveryService:
         """Deliver a Welcome to one of those whom it invites."""
         self._inboxes[name].append(welcome)
 
-    def upload_welcome(self, welcome: bytes) -> None:
-        """Take a Welcome, which travels up once for all whom it invites."""
-        self._count(welcome)
+    def upload(self, message: bytes) -> None:
+        """Take a Welcome or a GroupInfo, which travels up once for all who are to have it."""
+        self._count(message)
 
     def fetch(self, name: str) -> list[bytes]:
         """Hand out what waits for `name`, oldest first, and forget it."""

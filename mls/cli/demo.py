@@ -44,8 +44,8 @@ def demonstrate(
 
 def performed(play: Play) -> Performance:
     """Play all acts."""
-    steps = tuple(perform(play))
-    return Performance(play.suite.id, steps, _tree_of(play))
+    suite, steps = play.suite.id, tuple(perform(play))
+    return Performance(suite, steps, _tree_of(play))
 
 
 def parse_suites(text: str) -> tuple[int, ...]:
@@ -63,13 +63,13 @@ def parse_suites(text: str) -> tuple[int, ...]:
 
 def _watched(console: Console, play: Play) -> Performance:
     """Play all acts, and say on a terminal which one is on."""
-    steps = []
-    with console.status(f"suite {play.suite.id}: {ACTS[0][0]}") as status:
+    suite, steps = play.suite.id, []
+    with console.status(f"suite {suite}: {ACTS[0][0]}") as status:
         for step in perform(play):
             steps.append(step)
             coming = ACTS[min(len(steps), len(ACTS) - 1)][0]
-            status.update(f"suite {play.suite.id}: {coming}")
-    return Performance(play.suite.id, tuple(steps), _tree_of(play))
+            status.update(f"suite {suite}: {coming}")
+    return Performance(suite, tuple(steps), _tree_of(play))
 
 
 def _tree_of(play: Play) -> RatchetTree:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,6 +18,7 @@ from mls.events import ApplicationMessage, PendingCommit, StagedCommit
 from mls.group import Group
 from mls.identity import Identity, TrustOnFirstUse
 from mls.invitation import Invitation
+from mls.settings import Settings
 from mls.store import MemoryStore
 from treekem.suite import Entropy
 from treekem.tree import RatchetTree
@@ -29,6 +31,7 @@ _NAMES: Final = (
 # fmt: on
 _FIXED_TIME: Final = 1_767_225_600  # 1 January 2026; with a seed, the clock of all clients stands still
 _GROUP_ID: Final = b"demo"
+_SETTINGS: Final = Settings(external_commits=True, resync=True)
 
 
 def name_of(number: int) -> str:
@@ -60,27 +63,52 @@ class Player:
     store: MemoryStore
     client: Client
     heard: list[ApplicationMessage] = field(default_factory=list)
+    group_id: bytes = _GROUP_ID
 
     @property
     def group(self) -> Group:
-        """The one group of the play, as this client holds it."""
-        return self.client.group(_GROUP_ID)
+        """The group that the play is about at present, as this client holds it."""
+        return self.client.group(self.group_id)
 
 
 class Play:
-    """One group's life under one cipher suite. With a seed, everything but the times repeats."""
+    """A group's life, begun under one cipher suite. With a seed, everything but the times repeats.
+
+    `suite` and `members` are those of the group that the play is about at present.
+    """
 
     group_id: Final = _GROUP_ID
 
     def __init__(self, suite: int, members: int, seed: int | None, delivery: DeliveryService | None = None) -> None:
-        self.suite: Final = SUITES[suite]
+        self.suite = SUITES[suite]
         self.delivery: Final = DeliveryService() if delivery is None else delivery
         self.checks: list[Check] = []
         self._seed = seed
         self._openings = 0
         founder, *waiting = [self.new_player(name_of(number)) for number in range(members)]
-        self.members: Final = [founder]
+        self.members = [founder]
         self.waiting: Final = waiting
+
+    # Groups.
+
+    def move(self, group_id: bytes, suite: int) -> None:
+        """Go on in another group of all the members."""
+        self.suite = SUITES[suite]
+        for player in self.members:
+            player.group_id = group_id
+
+    @contextmanager
+    def aside(self, members: list[Player], group_id: bytes) -> Iterator[None]:
+        """Play for a while in another group, of some of the members."""
+        everyone, before = self.members, [player.group_id for player in members]
+        self.members = members
+        self.move(group_id, self.suite.id)
+        try:
+            yield
+        finally:
+            self.members = everyone
+            for player, former in zip(members, before, strict=True):
+                player.group_id = former
 
     # Clients.
 
@@ -96,15 +124,16 @@ class Play:
         )
         return Player(name, store, self.opened(store))
 
-    def opened(self, store: MemoryStore) -> Client:
+    def opened(self, store: MemoryStore, settings: Settings = _SETTINGS) -> Client:
         """Return the client in `store`, as after a restart."""
-        return Client.open(store, policy=TrustOnFirstUse(), clock=self._clock(), entropy=self._entropy())
+        policy = TrustOnFirstUse()
+        return Client.open(store, policy=policy, settings=settings, clock=self._clock(), entropy=self._entropy())
 
-    def thief_of(self, player: Player) -> Player:
+    def thief_of(self, player: Player, settings: Settings = _SETTINGS) -> Player:
         """Return somebody who holds a copy of all that a client holds now."""
         store = MemoryStore()
         store.apply(dict(player.store.scan("")))
-        return Player(f"{player.name}'s copy", store, self.opened(store))
+        return Player(f"{player.name}'s copy", store, self.opened(store, settings), group_id=player.group_id)
 
     def member(self, place: int) -> Player:
         """Return the member at that place of the list, counted around."""

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
+from mls.cli.gestures import check_heard, count_readable, everybody_speaks, invite
 from mls.cli.play import Check, LostMessageError, Play, Player, agreement
+from mls.cli.sequel import branch, come_back, join_outside, reinitialize
 from mls.errors import Code, MLSError
 from mls.intents import Add, PreSharedKey, Remove, Update
-from mls.messages import MLSMessage, PrivateMessage, ProtocolVersion
 from treekem.secrets import ct_eq
 from treekem.tree import RatchetTree
-from treekem.wire import decode, encode
 
 _ORDER: Final = (2, 0, 1)  # in which three messages arrive
 _PSK_ID: Final = b"code word"
@@ -87,7 +87,7 @@ def found(play: Play) -> str:
     """Begin with one member, while the others publish key packages. RFC 9420 §10, §11."""
     founder = play.members[0]
     founder.client.create_group(play.group_id)
-    play.delivery.subscribe(founder.name)
+    play.delivery.subscribe(founder.name, play.group_id)
     for player in play.waiting:
         play.delivery.publish(player.name, player.client.key_package())
     play.check("epoch 0, one member", founder.group.epoch == 0 and len(founder.group.members) == 1)
@@ -98,7 +98,7 @@ def add_everyone(play: Play) -> str:
     """Add everyone by one commit and one Welcome. RFC 9420 §12.4.3.1."""
     founder, guests = play.members[0], list(play.waiting)
     packages = [Add(play.delivery.take_key_package(guest.name)) for guest in guests]
-    _invite(play, founder, packages, guests, path=None)
+    invite(play, founder, packages, guests, path=None)
     play.waiting.clear()
     everyone = len(play.members)
     play.check("all have joined", all(len(player.group.members) == everyone for player in play.members))
@@ -107,7 +107,7 @@ def add_everyone(play: Play) -> str:
 
 def talk(play: Play) -> str:
     """Let everybody speak, and everybody else hear."""
-    heard = _everybody_speaks(play)
+    heard = everybody_speaks(play)
     expected = len(play.members) * (len(play.members) - 1)
     play.check("everyone hears everyone else", heard == expected)
     return f"everyone speaks; {heard} of {expected} deliveries are read"
@@ -182,7 +182,7 @@ def restart(play: Play) -> str:
     play.deliver()
     play.check("the pending commit is still there", len(player.group.pending) == 1)
     play.check("and is taken", play.commit(player, player.group.pending[0]))
-    _check_heard(play, player, "back again")
+    check_heard(play, player, "back again")
     return f"{player.name} restarts from its store amid an epoch, reads on, merges what was pending"
 
 
@@ -194,11 +194,11 @@ def remove(play: Play) -> str:
     play.check("the commit is taken", play.commit(remover, remover.group.commit([Remove(target)])))
     play.check("the removed client wipes the group", group.is_retired and not list(gone.store.scan("group/")))
     play.members.remove(gone)
-    play.delivery.unsubscribe(gone.name)
+    play.delivery.unsubscribe(gone.name, play.group_id)
     start = len(play.delivery.log)
-    _everybody_speaks(play)
+    everybody_speaks(play)
     later = [posted.message for posted in play.delivery.log[start:] if posted.is_application]
-    readable = _count_readable(thief, later, old_epoch)
+    readable = count_readable(thief, later, old_epoch)
     play.check("it can read nothing more, even from a copy of its former store", readable == 0)
     return f"{remover.name} removes {gone.name}, who can read {readable} of {len(later)} later messages"
 
@@ -210,12 +210,12 @@ def join_late(play: Play) -> str:
     said = [posted.message for posted in play.delivery.log if posted.is_application]
     package = Add(play.delivery.take_key_package(guest.name))
     blank = RatchetTree.decode(host.group.ratchet_tree).first_blank_leaf()
-    _invite(play, host, [package], [guest], path=False)
+    invite(play, host, [package], [guest], path=False)
     play.check("the first blank leaf is used again", blank is None or guest.group.me.leaf == blank)
-    readable = _count_readable(guest, said, guest.group.epoch)
+    readable = count_readable(guest, said, guest.group.epoch)
     play.check("nothing earlier is readable", readable == 0)
-    _check_heard(play, host, "welcome")
-    _check_heard(play, guest, "hello")
+    check_heard(play, host, "welcome")
+    check_heard(play, guest, "hello")
     return f"{guest.name} joins without a path, and can read {readable} of {len(said)} earlier messages"
 
 
@@ -254,49 +254,17 @@ ACTS: Final[Sequence[tuple[str, Callable[[Play], str]]]] = (
     ("restart", restart),
     ("remove", remove),
     ("join late", join_late),
+    ("join outside", join_outside),
+    ("return", come_back),
     ("inject a PSK", inject_psk),
     ("export", export),
+    ("branch", branch),
+    ("reinit", reinitialize),
 )
 """What is played, in order."""
 
 
-# What several acts do.
-
-
-def _invite(play: Play, host: Player, packages: list[Add], guests: list[Player], *, path: bool | None) -> None:
-    """Commit the key packages, and once the commit is taken, hand the Welcome to the guests."""
-    commit = host.group.commit(packages, path=path)
-    play.check("the commit is taken", play.commit(host, commit))
-    if commit.welcome is None:
-        play.check("there is a Welcome", condition=False)
-        return
-    play.delivery.upload_welcome(commit.welcome)
-    for guest in guests:
-        play.delivery.subscribe(guest.name)
-        play.delivery.invite(guest.name, commit.welcome)
-    play.members.extend(guests)
-    play.deliver(guests)
-
-
-def _everybody_speaks(play: Play) -> int:
-    """Let every member say something, and return how many deliveries were read as they were said."""
-    for player in play.members:
-        play.say(player, f"{player.name} in epoch {player.group.epoch}")
-    heard = 0
-    for player in play.members:
-        start = len(player.heard)
-        play.deliver([player])
-        said = player.heard[start:]
-        heard += sum(each.data == each.sender.identity + b" in epoch %d" % each.epoch for each in said)
-    return heard
-
-
-def _check_heard(play: Play, speaker: Player, text: str) -> None:
-    play.say(speaker, text)
-    play.deliver()
-    listeners = [player for player in play.members if player is not speaker]
-    heard = all(player.heard and player.heard[-1].data == text.encode() for player in listeners)
-    play.check(f"all hear {speaker.name}", heard)
+# What happens within acts.
 
 
 def _try_damaged(play: Play, player: Player, message: bytes) -> None:
@@ -313,26 +281,6 @@ def _try_in_vain(play: Play, player: Player, message: bytes, code: Code, what: s
     before = player.group.fingerprint()
     play.check_refused(f"{player.name} refuses {what}", code, lambda: play.read(player, message))
     play.check(f"and {player.name}'s state is as before", player.group.fingerprint() == before)
-
-
-def _count_readable(player: Player, messages: Sequence[bytes], epoch: int) -> int:
-    """Return how many messages a client can read, as they are or when they claim to be of an epoch it has keys for."""
-    return sum(_is_readable(player, each) or _is_readable(player, _claiming(each, epoch)) for each in messages)
-
-
-def _is_readable(player: Player, message: bytes) -> bool:
-    try:
-        player.client.receive(message)
-    except MLSError:
-        return False
-    return True
-
-
-def _claiming(message: bytes, epoch: int) -> bytes:
-    body = decode(MLSMessage, message).body
-    if not isinstance(body, PrivateMessage):
-        return message
-    return encode(MLSMessage(ProtocolVersion.MLS10, replace(body, epoch=epoch)))
 
 
 def _follow_with_psk(play: Play, player: Player, message: bytes, psk: bytes) -> None:

@@ -20,7 +20,7 @@ from mls.cli.story import ACTS, add_everyone, found, perform, talk
 from mls.cli.tree_picture import MAX_LEAVES_DRAWN, draw_tree
 from mls.crypto import SUITES
 from mls.errors import MLSError
-from mls.messages import MLSMessage, PrivateMessage
+from mls.messages import GroupInfo, MLSMessage, PrivateMessage
 from treekem.tree import RatchetTree
 from treekem.wire import decode
 
@@ -62,9 +62,15 @@ def begun(members: int = 4, seed: int = 1) -> Play:
 
 @pytest.mark.parametrize("suite", sorted(SUITES))
 def test_the_play_passes_under_every_suite(suite: int) -> None:
-    performance = performed(Play(suite, 4, 1))
+    play = Play(suite, 4, 1)
+    performance = performed(play)
     assert performance.passed, [check for step in performance.steps for check in step.checks if not check.passed]
     assert [step.title for step in performance.steps] == [title for title, _ in ACTS]
+    # The last act moves to a successor under another suite.
+    info = decode(MLSMessage, play.members[0].group.group_info()).body
+    assert isinstance(info, GroupInfo)
+    assert (performance.suite, info.group_context.cipher_suite) == (suite, play.suite.id)
+    assert play.suite.id != suite
 
 
 @pytest.mark.parametrize("members", [3, 5, 8, 17])
@@ -221,8 +227,17 @@ def performance() -> Performance:
     return performed(Play(1, 8, 1))
 
 
-def test_a_picture_shows_names_blanks_and_unmerged_leaves(performance: Performance) -> None:
-    assert "\n".join(draw_tree(performance.tree)) == PICTURE
+def test_a_picture_shows_names_blanks_and_unmerged_leaves() -> None:
+    play = Play(1, 8, 1)
+    next(step for step in perform(play) if step.title == "join late")
+    tree = RatchetTree.decode(play.members[0].group.ratchet_tree)
+    assert "\n".join(draw_tree(tree)) == PICTURE
+
+
+def test_at_the_end_all_are_in_the_successor(performance: Performance) -> None:
+    names = [slot.leaf_node().credential for _, slot in performance.tree.leaves()]
+    assert len(names) == performance.tree.n_members == 9
+    assert performance.suite == 1
 
 
 def test_a_wide_tree_is_abbreviated() -> None:
