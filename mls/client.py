@@ -20,6 +20,7 @@ from mls.epoch.effect import member_of
 from mls.epoch.environment import Environment, Origin
 from mls.epoch.join import KeyPackageBundle, create_epoch_zero, join_by_welcome
 from mls.epoch.leaves import verify_key_package
+from mls.epoch.limits import verify_suite_allowed
 from mls.epoch.members import leaf_nodes
 from mls.epoch.state import EpochState
 from mls.epoch.welcome import references
@@ -53,7 +54,7 @@ from mls.outsider import propose_oneself
 from mls.receiving import Received
 from mls.rules import require, require_here, require_kind
 from mls.schedule.secret_tree import SecretTree
-from mls.settings import DAY, Settings
+from mls.settings import Settings
 from mls.store.candidates import Candidate
 from mls.store.client_records import (
     CLIENT_KEY,
@@ -124,9 +125,10 @@ class Client:
         """
         if store.read(CLIENT_KEY) is not None:
             raise UsageError("the store holds a client already: open it")
-        key = identity.signature_key
+        suite, key = cipher_suite(identity.suite), identity.signature_key
+        verify_suite_allowed(suite.id, Settings() if settings is None else settings, own=True)
         if key is None:
-            key = cipher_suite(identity.suite).generate_signature_key_pair(entropy).private
+            key = suite.generate_signature_key_pair(entropy).private
         store.apply({CLIENT_KEY: pack_identity(identity, key)})
         return cls.open(store, policy=policy, settings=settings, clock=clock, entropy=entropy)
 
@@ -179,6 +181,7 @@ class Client:
         Unsupported for an unknown one. RFC 9420 §5.3.
         """
         suite, name = cipher_suite(identity.suite), identity_key(identity.suite)
+        verify_suite_allowed(suite.id, self._settings, own=True)
         if suite.id == self._suite.id or self._store.read(name) is not None:
             raise UsageError(f"this client has an identity for cipher suite {suite.id} already")
         key = identity.signature_key
@@ -189,15 +192,15 @@ class Client:
     def key_package(
         self,
         *,
-        lifetime: int = 28 * DAY,
+        lifetime: int | None = None,
         last_resort: bool = False,
         extensions: tuple[Extension, ...] = (),
         suite: int | None = None,
     ) -> bytes:
-        """Return a new key package to publish, valid for `lifetime` seconds; its private half is in the store.
+        """Return a new key package to publish; its private half is in the store.
 
-        It is used up by the first join, unless it is a `last_resort`. `suite` is that of an identity added. Raises
-        UsageError. RFC 9420 §10.
+        It is valid for `lifetime` seconds, or as long as settings have it; it is used up by the first join, unless it
+        is a `last_resort`. `suite` is that of an identity added. Raises UsageError. RFC 9420 §10.
         """
         bundle = self._create_bundle(lifetime, last_resort=last_resort, extensions=extensions, suite=suite)
         self._store.apply({key_package_key(bundle.reference()): pack_bundle(bundle)})
@@ -340,12 +343,13 @@ class Client:
         info, env = read_group_info(group_info, ratchet_tree, self._settings), self._environment()
         signer = self._signer(info.group_context.cipher_suite)
         keys = self._former_keys(info, signer, resync=resync)
+        held = stored_epoch(self._store, info.group_context.group_id)
         leaf = LeafContent(signer.credential, signer.copied_keys(), own_capabilities())
-        joined = external_join(info, ratchet_tree, Entry(leaf, psks, keys, authenticated_data), env)
+        joined = external_join(info, ratchet_tree, Entry(leaf, psks, keys, authenticated_data, held), env)
         return ExternalCommit(joined, env, partial(self._entered, resync=resync))
 
     def propose_external_add(
-        self, group_id: bytes, epoch: int, *, lifetime: int = 28 * DAY, authenticated_data: bytes = b""
+        self, group_id: bytes, epoch: int, *, lifetime: int | None = None, authenticated_data: bytes = b""
     ) -> bytes:
         """Return a proposal to add this client to a group; a new key package is in the store for the Welcome.
 
@@ -445,11 +449,10 @@ class Client:
             return self._founded(state, dict.fromkeys(name for name, _ in self._store.scan(group_prefix(group_id))))
 
     def _founding_bundle(self, suite: int | None = None) -> KeyPackageBundle:
-        lifetime = min(28 * DAY, self._settings.max_lifetime)
-        return self._create_bundle(lifetime, last_resort=False, extensions=(), suite=suite)
+        return self._create_bundle(None, last_resort=False, extensions=(), suite=suite)
 
     def _create_bundle(
-        self, lifetime: int, *, last_resort: bool, extensions: tuple[Extension, ...], suite: int | None = None
+        self, lifetime: int | None, *, last_resort: bool, extensions: tuple[Extension, ...], suite: int | None = None
     ) -> KeyPackageBundle:
         signer, env = self._signer(suite), self._environment()
         return create_key_package(signer, lifetime, env, last_resort=last_resort, extensions=extensions)

@@ -31,7 +31,7 @@ from mls.events import (
     StagedCommit,
 )
 from mls.intents import ALL, Intent, NewLeaf, Update
-from mls.merging import merge_transition
+from mls.merging import drop_expired, merge_transition
 from mls.messages import (
     ApplicationData,
     MemberSender,
@@ -180,7 +180,7 @@ class Group:
             reference = proposal_ref(standing.state.suite, content)
             queued = QueuedProposal(draft.proposal, MemberSender(standing.state.own.index), reference)
             if reference not in standing.proposals:
-                verify_room([each.queued.sender for each in standing.proposals.values()], queued.sender, env)
+                verify_room([each.queued.sender for each in standing.proposals.values()], queued.sender, env, own=True)
             demands = Demands.of(standing.state.group.context, standing.state.suite)
             verify_proposal(standing.state.group, queued, env, demands, strict=True)
             message, key = protect(standing.state, content, standing.keys, env, private=private)
@@ -276,6 +276,15 @@ class Group:
             self._store.apply(dict.fromkeys(name for name, _ in self._store.scan(self._standing.prefix)))
             self._standing.wipe()
             self._retired = True
+
+    def forget_expired_epochs(self) -> int:
+        """Wipe past epochs whose messages are not read any more by `Settings.past_epoch_ttl`, and return how many.
+
+        Merging a commit does so too; where none comes for long, call this from time to time. RFC 9420 §15.3.
+        """
+        with self._exclusive():
+            self._verify_alive()
+            return drop_expired(self._standing, self._store, self._environment())
 
     # Talking.
 

@@ -5,7 +5,7 @@ RFC 9420 §12.4.3.2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mls.arguments import verify_message
@@ -33,12 +33,16 @@ Injected = PreSharedKey | ResumptionPSK
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """How a client wants to enter a group from outside; `former_keys` is None unless it replaces a leaf of its own."""
+    """How a client wants to enter a group from outside; `former_keys` is None unless it replaces a leaf of its own.
+
+    `held_epoch` is the epoch of the group that it still holds, if any.
+    """
 
     leaf: LeafContent = field(repr=False)
     psks: Sequence[Injected]
     former_keys: frozenset[bytes] | None
     authenticated_data: bytes
+    held_epoch: int | None = None
 
 
 class ExternalCommit:
@@ -119,10 +123,19 @@ def external_join(info: GroupInfo, ratchet_tree: bytes | None, entry: Entry, env
     replaces = None if entry.former_keys is None else _former_leaf(group, entry.leaf, entry.former_keys, env)
     if not all(isinstance(each, Injected) for each in entry.psks):
         raise UsageError("psks are a sequence of PreSharedKey and ResumptionPSK")
-    psks = tuple(draft_psk(each, context.group_id, group.suite, env.entropy) for each in entry.psks)
+    wanted = (*entry.psks, *_proof_of_membership(entry, env.settings))
+    psks = tuple(draft_psk(each, context.group_id, group.suite, env.entropy) for each in wanted)
     return create_external_commit(
         group, info, entry.leaf, env, psks=psks, replaces=replaces, authenticated_data=entry.authenticated_data
     )
+
+
+def _proof_of_membership(entry: Entry, settings: Settings) -> Iterator[ResumptionPSK]:
+    """Yield the resumption PSK that shows a returning client to be the old one, where its application names none."""
+    is_shown = any(isinstance(each, ResumptionPSK) and each.group_id is None for each in entry.psks)
+    wanted = entry.former_keys is not None and not settings.resync_without_psk
+    if wanted and not is_shown and entry.held_epoch is not None:
+        yield ResumptionPSK(entry.held_epoch)
 
 
 def _former_leaf(group: GroupState, own: LeafContent, keys: frozenset[bytes], env: Environment) -> LeafIndex:

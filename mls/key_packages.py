@@ -9,6 +9,7 @@ from mls.crypto import SUITES, CipherSuite, SignatureKeyPair, SignaturePrivateKe
 from mls.epoch.environment import Environment
 from mls.epoch.join import KeyPackageBundle
 from mls.epoch.leaves import Demands, verify_key_package
+from mls.epoch.limits import verify_suite_allowed
 from mls.errors import Code, UsageError
 from mls.identity import Identity
 from mls.messages import (
@@ -54,15 +55,20 @@ class Signer:
 
 
 def create_key_package(
-    signer: Signer, lifetime: int, env: Environment, *, last_resort: bool, extensions: tuple[Extension, ...]
+    signer: Signer, lifetime: int | None, env: Environment, *, last_resort: bool, extensions: tuple[Extension, ...]
 ) -> KeyPackageBundle:
-    """Return a new key package, valid for `lifetime` seconds. Raises UsageError or InvalidKeyPackage. RFC 9420 §10."""
-    suite = signer.suite
-    allowed = 0 < lifetime <= env.settings.max_lifetime
-    message = f"a lifetime of {lifetime} s, where max_lifetime is {env.settings.max_lifetime} s"
+    """Return a new key package, valid for `lifetime` seconds; None asks for what settings have as the default.
+
+    Raises UsageError or InvalidKeyPackage. RFC 9420 §10.
+    """
+    suite, settings = signer.suite, env.settings
+    verify_suite_allowed(suite.id, settings, own=True)
+    lifetime = min(settings.default_lifetime, settings.max_lifetime) if lifetime is None else lifetime
+    allowed = 0 < lifetime <= settings.max_lifetime
+    message = f"a lifetime of {lifetime} s, where max_lifetime is {settings.max_lifetime} s"
     require(allowed, UsageError, "R-7.2-13", message, code=Code.LIFETIME_INVALID)
     init_keys, encryption_keys = suite.generate_key_pair(env.entropy), suite.generate_key_pair(env.entropy)
-    span = Lifetime(max(0, env.now - env.settings.clock_skew), env.now + lifetime)
+    span = Lifetime(max(0, env.now - settings.clock_skew), env.now + lifetime)
     leaf = _signed_leaf(signer, encryption_keys.public, span)
     unsigned = KeyPackage(ProtocolVersion.MLS10, suite.id, init_keys.public, leaf, extensions, b"")
     tbs = encode_unsigned(unsigned)

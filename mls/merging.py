@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mls.epoch.environment import Environment
+from mls.epoch.past import still_read
 from mls.epoch.transition import Transition
 from mls.errors import UnavailableSecret
 from mls.schedule.secret_tree import SecretTree, StagedKey
@@ -25,7 +26,8 @@ def merge_transition(
         return None
     key = None if key is None or _is_gone(key) else key
     n_kept = env.settings.max_past_epochs
-    past = [*standing.past, standing.past_after(transition)][-n_kept:] if n_kept else []
+    recent = still_read(standing.past, env.now, env.settings)
+    past = [*recent, standing.past_after(transition, env.now)][-n_kept:] if n_kept else []
     secret = state.secrets.encryption.copy()
     tree = SecretTree(state.suite, state.group.tree.n_leaves, secret, limits_of(env.settings))
     after = Standing(state, tree, past, frozen=transition.effect.reinit)
@@ -39,6 +41,18 @@ def merge_transition(
         standing.secret_tree.apply(key)
     _wipe_ended(standing, after)
     return after
+
+
+def drop_expired(standing: Standing, store: Store, env: Environment) -> int:
+    """Forget past epochs whose time is over, and return how many. RFC 9420 §15.3."""
+    kept = still_read(standing.past, env.now, env.settings)
+    expired = standing.past[: len(standing.past) - len(kept)]
+    if expired:
+        store.apply(standing.without_epochs(expired))
+        standing.past = kept
+        for old in expired:
+            old.wipe()
+    return len(expired)
 
 
 def _is_gone(key: StagedKey) -> bool:

@@ -15,6 +15,7 @@ from mls.drafting import draft_from
 from mls.epoch.extensions import GROUP_CONTEXT, external_senders, verify_extensions
 from mls.epoch.framing import sign_content
 from mls.epoch.join import KeyPackageBundle
+from mls.epoch.limits import verify_extension_count
 from mls.errors import Code, InvalidGroupInfo, InvalidProposal, UsageError
 from mls.identity import Identity
 from mls.joining import read_group_info
@@ -103,6 +104,7 @@ class Outsider:
         require(isinstance(intent, Proposable), UsageError, "R-12.1.8-04", text)
         proposal = draft_from(cast("Proposable", intent), address.group_id, self._suite, self._entropy)
         if isinstance(proposal, GroupContextExtensions | ReInit):
+            verify_extension_count(proposal.extensions, GROUP_CONTEXT, InvalidProposal, self._settings, own=True)
             verify_extensions(proposal.extensions, GROUP_CONTEXT, InvalidProposal)
         sender = ExternalSenderIndex(address.sender_index)
         content = ProposalContent(proposal)

@@ -17,7 +17,7 @@ from mls.epoch.admission import (
 from mls.epoch.effect import member_of
 from mls.epoch.environment import Environment
 from mls.epoch.framing import LeafLookup, SenderKeys, open_private, open_public, open_sender_data
-from mls.epoch.past import past_leaf
+from mls.epoch.past import past_leaf, still_read
 from mls.epoch.queue import PendingProposal
 from mls.epoch.receive_commit import Known, stage_commit
 from mls.errors import (
@@ -71,7 +71,7 @@ def receive_message(standing: Standing, data: bytes, store: Store, env: Environm
     text = f"a {header.wire_format.name} is not a message to a group"
     require(header.is_framed, InvalidFraming, "R-6-06", text)
     verify_group(standing.group_id, header.group_id)
-    sight = _sight(standing, header)
+    sight = _sight(standing, header, env)
     body = decode(MLSMessage, data).body
     match body:
         case PublicMessage():
@@ -82,25 +82,22 @@ def receive_message(standing: Standing, data: bytes, store: Store, env: Environm
             raise AssertionError("the header said that the message is framed")
 
 
-def _sight(standing: Standing, header: Header) -> _Sight:
+def _sight(standing: Standing, header: Header, env: Environment) -> _Sight:
     """§6: handshakes name the present epoch, application messages may name one that is kept."""
     state = standing.state
     if header.epoch == state.epoch:
         return _Sight(state.group.context, standing.keys, state.group.leaf_node)
     past = next((each for each in standing.past if each.epoch == header.epoch), None)
     too_old = header.application and header.epoch < state.epoch
-    require_here(
-        past is not None and header.application,
-        WrongEpoch,
-        "R-6-11",
-        f"the message is for epoch {header.epoch}, the group is in epoch {state.epoch}",
-        current=state.epoch,
-        received=header.epoch,
-        code=Code.TOO_OLD if too_old else Code.WRONG_EPOCH,
-    )
+    text = f"the message is for epoch {header.epoch}, the group is in epoch {state.epoch}"
+    places = {"current": state.epoch, "received": header.epoch}
+    code = Code.TOO_OLD if too_old else Code.WRONG_EPOCH
+    require_here(past is not None and header.application, WrongEpoch, "R-6-11", text, code=code, **places)
     if past is None:
         # Only where the rule is let pass: the present epoch is all there is to open it with.
         return _Sight(state.group.context, standing.keys, state.group.leaf_node)
+    in_time = any(each.epoch == past.epoch for each in still_read(standing.past, env.now, env.settings))
+    require_here(in_time, WrongEpoch, "S-past_epoch_ttl", f"{text}: too late", code=code, **places)
 
     def leaf(index: LeafIndex) -> LeafNode | None:
         return past_leaf(standing.past, header.epoch, state.group.tree, index)

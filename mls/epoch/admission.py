@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from mls.epoch.environment import Environment
 from mls.epoch.leaves import Demands
+from mls.epoch.limits import require_within
 from mls.epoch.proposals import QueuedProposal, verify_proposal
 from mls.epoch.queue import proposal_ref
 from mls.epoch.state import GroupState
@@ -95,12 +96,15 @@ def _verify_sender_allowed(sender: Sender, env: Environment) -> None:
         require(allowed, Refused, "R-12.1.8-02", "clients may not propose themselves here", code=disabled)
 
 
-def verify_room(held: Collection[Sender], sender: Sender, env: Environment) -> None:
-    """Check that another proposal of a sender may wait beside those of the senders `held`. Raises InvalidProposal.
+def verify_room(held: Collection[Sender], sender: Sender, env: Environment, *, own: bool = False) -> None:
+    """Check that another proposal of a sender may wait beside those of the senders `held`.
 
-    It holds for our own as well: a commit that covers what others did not keep splits the group.
+    It holds for our `own` as well: a commit that covers what others did not keep splits the group. Raises
+    InvalidProposal or UsageError.
     """
-    settings, own = env.settings, sum(each == sender for each in held)
-    fits = len(held) < settings.max_pending_proposals and own < settings.max_pending_proposals_per_sender
-    text = "too many proposals are pending"
-    require(fits, InvalidProposal, "S-max_pending_proposals", text, code=Code.LIMIT_EXCEEDED)
+    settings, count = env.settings, sum(each == sender for each in held)
+    text, fits = "as many proposals are pending as {} allows", len(held) < settings.max_pending_proposals
+    name = "max_pending_proposals"
+    require_within(fits, InvalidProposal, "S-max_pending_proposals", text.format(name), own=own)
+    fits, name = count < settings.max_pending_proposals_per_sender, "max_pending_proposals_per_sender"
+    require_within(fits, InvalidProposal, "S-max_pending_proposals_per_sender", text.format(name), own=own)

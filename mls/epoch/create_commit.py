@@ -8,6 +8,7 @@ from mls.crypto import SignatureKeyPair
 from mls.epoch.effect import effect_of
 from mls.epoch.environment import Environment
 from mls.epoch.framing import SenderKeys, protect_private, protect_public, sign_content
+from mls.epoch.limits import verify_commit_size
 from mls.epoch.members import verify_members
 from mls.epoch.proposals import (
     Applied,
@@ -125,6 +126,7 @@ def create_commit(state: EpochState, order: CommitOrder, keys: SenderKeys, env: 
     RFC 9420 §12.4.1.
     """
     group, own = state.group, state.own
+    verify_commit_size(order.proposals, env.settings, own=True)
     verify_list(order.proposals, own.index)
     applied = apply_proposals(group, order.proposals, env, strict=True, link=order.link)
     psks = psks_of(applied.psks, env)
@@ -263,7 +265,8 @@ def protect(
     """Frame a member's signed content, and return the key that this spends, if any. RFC 9420 §6."""
     suite, context = state.suite, state.group.context
     if private:
-        body, key = protect_private(suite, content, keys, padding=env.settings.padding, entropy=env.entropy)
+        padding, limit = env.settings.padding, env.settings.max_message_bytes
+        body, key = protect_private(suite, content, keys, padding=padding, entropy=env.entropy, limit=limit)
         return MLSMessage(ProtocolVersion.MLS10, body), key
     public = protect_public(suite, content, context, state.secrets.membership_key)
     return MLSMessage(ProtocolVersion.MLS10, public), None

@@ -33,6 +33,7 @@ from mls.messages import (
     GroupContext,
     LeafNode,
     MemberSender,
+    MLSMessage,
     NewMemberCommitSender,
     NewMemberProposalSender,
     PrivateContentAAD,
@@ -73,6 +74,8 @@ _CONTENT_TYPES: dict[ContentType, type[ApplicationData | ProposalContent | Commi
     ContentType.COMMIT: Commit,
 }
 _GUARD_LENGTH = 4
+_SEALED_OVERHEAD = 12 + 16 + 16 + 3
+"""Sender data, two AEAD tags, and the bytes by which a ciphertext's length prefix grows at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,10 +243,12 @@ def protect_private(
     *,
     padding: Callable[[int], int],
     entropy: Entropy,
+    limit: int | None = None,
 ) -> tuple[PrivateMessage, StagedKey]:
     """Encrypt signed content, and return the key that this spends: consume it before the message leaves.
 
-    RFC 9420 §6.3.
+    Padding stops where the message would become larger than `limit`, in bytes of an MLSMessage. Raises UsageError for
+    padding of less than nothing. RFC 9420 §6.3.
     """
     framed = content.content
     message_text = "only a member sends a PrivateMessage"
@@ -252,7 +257,9 @@ def protect_private(
     staged = keys.secret_tree.stage_next(sender.leaf_index, kind)
     guard = entropy(_GUARD_LENGTH)
     plaintext = _private_plaintext(content)
-    plaintext += bytes(padding(len(plaintext)))
+    wanted = padding(len(plaintext))
+    require(wanted >= 0, UsageError, "S-padding", f"padding of {wanted} bytes")
+    plaintext += bytes(wanted if limit is None else min(wanted, _room(framed, len(plaintext), limit)))
     aad = encode(PrivateContentAAD(framed.group_id, framed.epoch, kind, framed.authenticated_data))
     ciphertext = suite.aead_seal(staged.key, _guarded(staged.nonce, guard), aad, plaintext)
     sender_data = encode(SenderData(sender.leaf_index, staged.generation, guard))
@@ -262,6 +269,14 @@ def protect_private(
     key.wipe()
     message = PrivateMessage(framed.group_id, framed.epoch, kind, framed.authenticated_data, sealed, ciphertext)
     return message, staged
+
+
+def _room(framed: FramedContent, length: int, limit: int) -> int:
+    """Return how much padding fits behind a plaintext of `length` bytes; 0 where the message is too large without."""
+    kind = content_type_of(framed.content)
+    empty = PrivateMessage(framed.group_id, framed.epoch, kind, framed.authenticated_data, b"", b"")
+    frame = len(encode(MLSMessage(ProtocolVersion.MLS10, empty))) + _SEALED_OVERHEAD
+    return max(0, limit - frame - length)
 
 
 def open_sender_data(suite: CipherSuite, message: PrivateMessage, secret: SenderDataSecret) -> SenderData:

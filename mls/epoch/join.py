@@ -20,6 +20,7 @@ from mls.epoch.extensions import (
 )
 from mls.epoch.framing import sign_content
 from mls.epoch.leaves import Demands, verify_leaf_node, verify_signature
+from mls.epoch.limits import verify_commit_size, verify_extension_count, verify_suite_allowed, verify_width
 from mls.epoch.members import leaf_nodes, verify_credential_support, verify_members, verify_signature_keys
 from mls.epoch.proposals import (
     QueuedProposal,
@@ -30,7 +31,7 @@ from mls.epoch.proposals import (
     verify_group_context_extensions,
     verify_joiner,
     verify_psk_id,
-    verify_width,
+    verify_return_shown,
 )
 from mls.epoch.state import EpochState, GroupState, OwnLeaf
 from mls.epoch.succession import link_of, verify_succession
@@ -131,7 +132,7 @@ def create_epoch_zero(
     group = GroupState(suite, context, tree, interim_transcript_hash(suite, b"", tag), tag)
     # The lists are judged as if they replaced an empty one, so that new external senders are put to the policy.
     blank = replace(group, context=replace(context, extensions=()))
-    verify_group_context_extensions(blank, extensions, env)
+    verify_group_context_extensions(blank, extensions, env, strict=True)
     verify_leaf_node(leaf, LeafPosition(group_id, LeafIndex(0)), Demands.of(context, suite), env, strict=True)
     own = OwnLeaf(LeafIndex(0), bundle.signature_keys.private, {NodeIndex(0): bundle.encryption_key})
     return EpochState(group, secrets, own)
@@ -237,6 +238,9 @@ def group_of(info: GroupInfo, ratchet_tree: bytes | None, suite: CipherSuite, en
     require(fits, InvalidGroupInfo, "R-12.4.3.1-12", message, code=Code.BAD_KEY_PACKAGE)
     is_known = context.version == ProtocolVersion.MLS10
     require(is_known, Unsupported, "R-6-05", f"the group is of version {context.version}")
+    verify_suite_allowed(suite.id, env.settings)
+    verify_extension_count(info.extensions, GROUP_INFO, InvalidGroupInfo, env.settings)
+    verify_extension_count(context.extensions, GROUP_CONTEXT, InvalidGroupInfo, env.settings)
     verify_extensions(info.extensions, GROUP_INFO, InvalidGroupInfo)
     verify_extensions(context.extensions, GROUP_CONTEXT, InvalidGroupInfo)
     tree = _tree_of(info, ratchet_tree, env)
@@ -261,7 +265,7 @@ def _tree_of(info: GroupInfo, ratchet_tree: bytes | None, env: Environment) -> R
     offered = inside if inside is not None else ratchet_tree
     data = require_present(offered, InvalidWelcome, "R-12.4.3.1-10", message)
     tree = RatchetTree.decode(data, env.settings.max_leaves)
-    verify_width(tree, env)
+    verify_width(tree, env.settings)
     return tree
 
 
@@ -326,10 +330,12 @@ def create_external_commit(
     suite = group.suite
     kem_output, init_secret = create_external_init(suite, _external_pub(info), env.entropy)
     proposals = _external_proposals(kem_output, replaces, psks)
+    verify_commit_size(proposals, env.settings, own=True)
     verify_external_list(proposals)
+    verify_return_shown(group, proposals, env.settings, own=True)
     applied = apply_proposals(group, proposals, env, strict=True)
     tree, index = applied.tree.with_room()
-    verify_width(tree, env)
+    verify_width(tree, env.settings, own=True)
     new = create_path(group, applied, tree, index, leaf, env)
     path, plan, leaf_key = _parts_of_path(new)
     verify_joiner(group, path.leaf_node, index, applied, env, strict=True)

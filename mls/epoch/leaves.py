@@ -14,6 +14,7 @@ from typing import Final
 from mls.crypto import CipherSuite
 from mls.epoch.environment import Environment
 from mls.epoch.extensions import KEY_PACKAGE, LEAF_NODE, required_capabilities, verify_extensions
+from mls.epoch.limits import verify_extension_count
 from mls.errors import Code, InvalidKey, InvalidKeyPackage, InvalidLeafNode, InvalidSignature, MLSError
 from mls.messages import (
     DEFAULT_EXTENSIONS,
@@ -87,6 +88,7 @@ def verify_leaf_node(
     verify_leaf_keys(leaf, demands.suite, index)
     tbs = leaf_node_tbs(leaf, position)
     verify_signature(demands.suite, leaf.signature_key, b"LeafNodeTBS", tbs, leaf.signature, "R-7.3-03", "a leaf's")
+    verify_extension_count(leaf.extensions, LEAF_NODE, InvalidLeafNode, env.settings, own=strict)
     verify_extensions(leaf.extensions, LEAF_NODE, InvalidLeafNode)
     verify_self_description(leaf, index)
     verify_demands(leaf, demands, index)
@@ -215,6 +217,7 @@ def _verify_key_package(key_package: KeyPackage, demands: Demands, env: Environm
     suite.verify_hpke_key(key_package.init_key)
     distinct = suite.canonical_public_key(key_package.init_key) != suite.canonical_public_key(leaf.encryption_key)
     require(distinct, InvalidKeyPackage, "R-10.1-05", "init_key and encryption_key are the same")
+    verify_extension_count(key_package.extensions, KEY_PACKAGE, InvalidKeyPackage, env.settings, own=strict)
     verify_extensions(key_package.extensions, KEY_PACKAGE, InvalidKeyPackage)
     if strict or env.settings.require_declared_key_package_extensions:
         _verify_declared(key_package)

@@ -12,18 +12,23 @@ from dataclasses import dataclass
 from mls.epoch.framing import SenderKeys
 from mls.epoch.leaves import decode_leaf_node
 from mls.messages import GroupContext, LeafNode
+from mls.settings import Settings
 from treekem.index import LeafIndex
 from treekem.tree import RatchetTree
 
 
 @dataclass(frozen=True, slots=True)
 class PastEpoch:
-    """What is left of an epoch; `replaced` holds leaves that the next epoch changed, encoded, None for a blank one."""
+    """What is left of an epoch; `replaced` holds leaves that the next epoch changed, encoded, None for a blank one.
+
+    `ended` is when this client left it, in seconds since 1970.
+    """
 
     context: GroupContext
     keys: SenderKeys
     n_leaves: int
     replaced: Mapping[LeafIndex, bytes | None]
+    ended: int
 
     @property
     def epoch(self) -> int:
@@ -34,6 +39,16 @@ class PastEpoch:
         """Forget all secrets."""
         self.keys.sender_data_secret.wipe()
         self.keys.secret_tree.wipe()
+
+
+def still_read(past: Sequence[PastEpoch], now: int, settings: Settings) -> list[PastEpoch]:
+    """Return the epochs whose time for late messages has not passed. RFC 9420 §15.3.
+
+    What is before an epoch that goes, goes too, even if clocks were turned back meanwhile: leaves are found by looking
+    through all epochs from theirs on.
+    """
+    gone = (number for number, each in enumerate(past, 1) if now - each.ended > settings.past_epoch_ttl)
+    return list(past[max(gone, default=0) :])
 
 
 def past_leaf(past: Sequence[PastEpoch], epoch: int, tree: RatchetTree, leaf: LeafIndex) -> LeafNode | None:

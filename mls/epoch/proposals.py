@@ -10,6 +10,7 @@ from mls.crypto import CipherSuite
 from mls.epoch.environment import Environment
 from mls.epoch.extensions import GROUP_CONTEXT, external_senders, verify_extensions
 from mls.epoch.leaves import Demands, verify_key_package, verify_leaf_node
+from mls.epoch.limits import verify_extension_count, verify_width
 from mls.epoch.members import leaf_nodes, verify_all_demands, verify_members
 from mls.epoch.state import GroupState, leaf_node_at
 from mls.errors import (
@@ -17,9 +18,10 @@ from mls.errors import (
     InvalidLeafNode,
     InvalidProposal,
     InvalidProposalList,
-    InvalidTree,
     MLSError,
+    Refused,
     UnavailableSecret,
+    UsageError,
 )
 from mls.identity import Place, Subject
 from mls.messages import (
@@ -46,6 +48,7 @@ from mls.messages import (
 )
 from mls.rules import require, require_kind, require_present
 from mls.schedule.psk import PSK
+from mls.settings import Settings
 from treekem.index import LeafIndex
 from treekem.nodes import LeafSlot
 from treekem.tree import RatchetTree
@@ -137,12 +140,13 @@ def _verify_proposal(
         case ReInit(version=version, extensions=extensions):
             lower = version < group.context.version
             require(not lower, InvalidProposal, "R-12.1.5-02", "reinitialization to a lower version")
+            verify_extension_count(extensions, GROUP_CONTEXT, InvalidProposal, env.settings, own=strict)
             verify_extensions(extensions, GROUP_CONTEXT, InvalidProposal)
         case ExternalInit():
             joins = not isinstance(queued.sender, MemberSender)
             require(joins, InvalidProposal, "R-12.1.6-02", "a member proposes an external init")
         case GroupContextExtensions(extensions=extensions):
-            verify_group_context_extensions(group, extensions, env)
+            verify_group_context_extensions(group, extensions, env, strict=strict)
         case _:
             assert_never(queued.proposal)
 
@@ -198,8 +202,11 @@ def verify_psk_id(psk: PreSharedKeyID, suite: CipherSuite, link: ResumptionPSKUs
     require(not is_branch, InvalidProposal, "R-12.1.4-02", message.format("branch"), code=Code.PSK_INVALID)
 
 
-def verify_group_context_extensions(group: GroupState, extensions: tuple[Extension, ...], env: Environment) -> None:
+def verify_group_context_extensions(
+    group: GroupState, extensions: tuple[Extension, ...], env: Environment, *, strict: bool = False
+) -> None:
     """Check a new list of group context extensions by itself. RFC 9420 §12.1.7, §12.1.8.1."""
+    verify_extension_count(extensions, GROUP_CONTEXT, InvalidProposal, env.settings, own=strict)
     verify_extensions(extensions, GROUP_CONTEXT, InvalidProposal)
     verify_external_senders(extensions, group.extensions, group.suite, env)
 
@@ -285,6 +292,22 @@ def verify_external_list(proposals: Sequence[QueuedProposal]) -> None:
     _verify_psks_once(proposals)
 
 
+def verify_return_shown(
+    group: GroupState, proposals: Sequence[QueuedProposal], settings: Settings, *, own: bool = False
+) -> None:
+    """Check that who replaces a leaf from outside shows that it was a member, by a resumption PSK of the group.
+
+    A signature key alone, which many groups may share, does not do unless settings say so. Raises Refused, or
+    UsageError for an external commit of our `own`. RFC 9420 §12.4.3.2.
+    """
+    names = (each.proposal.psk.psk for each in proposals if isinstance(each.proposal, PreSharedKey))
+    is_shown = any(isinstance(psk, ResumptionPSK) and psk.psk_group_id == group.context.group_id for psk in names)
+    returns = any(isinstance(each.proposal, Remove) for each in proposals)
+    fits = is_shown or settings.resync_without_psk or not returns
+    text = "a leaf is replaced from outside without a resumption PSK of the group"
+    require(fits, UsageError if own else Refused, "N-E06", text, code=Code.RESYNC_DISABLED)
+
+
 def verify_joiner(
     group: GroupState, leaf: LeafNode, index: LeafIndex, applied: Applied, env: Environment, *, strict: bool = False
 ) -> None:
@@ -349,7 +372,7 @@ def apply_proposals(
     removed = tuple(each.proposal.removed for each in proposals if isinstance(each.proposal, Remove))
     packages = tuple(each.proposal.key_package for each in proposals if isinstance(each.proposal, Add))
     tree, added = _edited_tree(group.tree, updated, removed, packages)
-    verify_width(tree, env)
+    verify_width(tree, env.settings, own=strict)
     applied = Applied(
         tree=tree,
         extensions=extensions,
@@ -363,13 +386,6 @@ def apply_proposals(
     )
     _verify_applied(group, applied, env)
     return applied
-
-
-def verify_width(tree: RatchetTree, env: Environment) -> None:
-    """Check that a tree is not too wide for us. Raises InvalidTree."""
-    message = f"a tree of {tree.n_leaves} leaves, more than max_leaves"
-    fits = tree.n_leaves <= env.settings.max_leaves
-    require(fits, InvalidTree, "S-max_leaves", message, code=Code.LIMIT_EXCEEDED)
 
 
 def _extensions_after(group: GroupState, proposals: Iterable[QueuedProposal]) -> tuple[Extension, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from mls.epoch.effect import Effect, effect_of
 from mls.epoch.environment import Environment
+from mls.epoch.limits import verify_commit_size, verify_width
 from mls.epoch.members import verify_members
 from mls.epoch.proposals import (
     Applied,
@@ -20,7 +21,7 @@ from mls.epoch.proposals import (
     verify_joiner,
     verify_list,
     verify_replacement,
-    verify_width,
+    verify_return_shown,
 )
 from mls.epoch.state import GroupState
 from mls.epoch.transition import provisional_context, verify_epoch
@@ -91,9 +92,10 @@ def stage_public_commit(
     """
     verify_epoch(group, content)
     commit = require_kind(content.content.content, Commit, InvalidCommit, "R-6-07", "the content is no commit")
+    verify_commit_size(commit.proposals, env.settings)
     proposals = _resolve(commit, content, queued)
     external = isinstance(content.content.sender, NewMemberCommitSender)
-    _verify_list(proposals, content, env)
+    _verify_list(group, proposals, content, env)
     _verify_path_presence(commit, proposals)
     applied = apply_proposals(group, proposals, env)
     tree, committer = _merge_path(group, commit.path, applied, content, env)
@@ -128,23 +130,26 @@ def _resolve(
     return tuple(resolved)
 
 
-def _verify_list(proposals: tuple[QueuedProposal, ...], content: AuthenticatedContent, env: Environment) -> None:
+def _verify_list(
+    group: GroupState, proposals: tuple[QueuedProposal, ...], content: AuthenticatedContent, env: Environment
+) -> None:
     match content.content.sender:
         case MemberSender(leaf_index=committer):
             verify_list(proposals, committer)
         case NewMemberCommitSender():
             verify_external_list(proposals)
-            _verify_external_allowed(proposals, env)
+            _verify_external_allowed(group, proposals, env)
         case _:
             refuse(InvalidCommit, "R-6.1-10", "only members and external joiners commit")
 
 
-def _verify_external_allowed(proposals: tuple[QueuedProposal, ...], env: Environment) -> None:
+def _verify_external_allowed(group: GroupState, proposals: tuple[QueuedProposal, ...], env: Environment) -> None:
     allowed, code = env.settings.external_commits, Code.EXTERNAL_COMMIT_DISABLED
     require(allowed, Refused, "S-external_commits", "external commits are not accepted here", code=code)
     replaces = any(isinstance(each.proposal, Remove) for each in proposals)
     message = "an external commit may not replace a leaf here"
     require(env.settings.resync or not replaces, Refused, "S-resync", message, code=Code.RESYNC_DISABLED)
+    verify_return_shown(group, proposals, env.settings)
 
 
 def _verify_path_presence(commit: Commit, proposals: tuple[QueuedProposal, ...]) -> None:
@@ -164,7 +169,7 @@ def _merge_path(
         verify_replacement(group, path.leaf_node, committer, env, applied.demands, Place.COMMIT)
     else:
         tree, committer = applied.tree.with_room()
-        verify_width(tree, env)
+        verify_width(tree, env.settings)
         message = "an external commit without a path"
         path = require_present(path, InvalidCommit, "R-12.4.3.2-03", message, code=Code.PATH_REQUIRED)
         _verify_path_leaf_source(path.leaf_node)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mls.crypto import CipherSuite, SignaturePrivateKey
 from mls.epoch.environment import Environment
+from mls.epoch.limits import verify_commit_size
 from mls.epoch.proposals import QueuedProposal, apply_proposals, psks_of, verify_list
 from mls.epoch.state import GroupState
 from mls.errors import MLSError
@@ -122,6 +123,7 @@ def _refusal(
     group: GroupState, committer: LeafIndex, proposals: Sequence[QueuedProposal], env: Environment
 ) -> MLSError | None:
     try:
+        verify_commit_size(proposals, env.settings, own=True)
         verify_list(proposals, committer)
         for _, psk in psks_of(apply_proposals(group, proposals, env, strict=True).psks, env):
             psk.wipe()

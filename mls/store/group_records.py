@@ -173,17 +173,20 @@ def ratchet_records(prefix: str, epoch: int, records: Mapping[str, bytes | None]
 def pack_past(past: PastEpoch) -> bytes:
     """Write what is left of an epoch, without its ratchets."""
     replaced = {int(leaf): encoded for leaf, encoded in past.replaced.items()}
-    return pack(encode(past.context), past.keys.sender_data_secret.expose(), past.n_leaves, replaced)
+    return pack(encode(past.context), past.keys.sender_data_secret.expose(), past.n_leaves, replaced, past.ended)
 
 
 def unpack_past(key: str, record: bytes, ratchets: Mapping[str, bytes], limits: SecretTreeLimits) -> PastEpoch:
     """Read what is left of an epoch. Raises StorageError."""
 
-    def build(context: bytes, sender_data: bytes, n_leaves: int, replaced: dict[int, bytes | None]) -> PastEpoch:
+    def build(
+        context: bytes, sender_data: bytes, n_leaves: int, replaced: dict[int, bytes | None], ended: int
+    ) -> PastEpoch:
         group_context = decode(GroupContext, context)
         tree = SecretTree.restore(cipher_suite(group_context.cipher_suite), n_leaves, ratchets, limits)
         keys = SenderKeys(SenderDataSecret(sender_data), tree)
-        return PastEpoch(group_context, keys, n_leaves, {LeafIndex(leaf): value for leaf, value in replaced.items()})
+        leaves = {LeafIndex(leaf): value for leaf, value in replaced.items()}
+        return PastEpoch(group_context, keys, n_leaves, leaves, int(ended))
 
     return unpack(key, record, build)
 

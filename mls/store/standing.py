@@ -6,7 +6,7 @@ written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from mls.epoch.framing import SenderKeys
@@ -107,15 +107,15 @@ class Standing:
 
     # Transitions.
 
-    def past_after(self, transition: Transition) -> PastEpoch:
-        """Return what will be left of the present epoch."""
+    def past_after(self, transition: Transition, now: int) -> PastEpoch:
+        """Return what will be left of the present epoch, which ends `now`."""
         tree = self.state.group.tree
         replaced = {
             leaf: (None if leaf >= tree.n_leaves or (slot := tree.leaf(leaf)) is None else slot.encoded)
             for leaf in transition.changed_leaves
         }
         keys = SenderKeys(self.state.secrets.sender_data.copy(), self.secret_tree)
-        return PastEpoch(self.state.group.context, keys, tree.n_leaves, replaced)
+        return PastEpoch(self.state.group.context, keys, tree.n_leaves, replaced, now)
 
     def merge_batch(self, after: Standing, staged: StagedKey | None) -> dict[str, bytes | None]:
         """Return what moving to the next epoch changes; `after` is the standing in it."""
@@ -142,13 +142,17 @@ class Standing:
 
     def _expired(self, after: Standing) -> dict[str, bytes | None]:
         kept = {each.epoch for each in after.past}
-        batch: dict[str, bytes | None] = {}
-        for old in self.past:
-            if old.epoch not in kept:
-                batch[f"{self.prefix}past/{old.epoch:020}"] = None
-                batch |= self._without_ratchets(old.epoch, old.keys.secret_tree)
+        batch = self.without_epochs([old for old in self.past if old.epoch not in kept])
         if self.state.epoch not in kept:
             batch |= self._without_ratchets(self.state.epoch, self.secret_tree)
+        return batch
+
+    def without_epochs(self, ended: Iterable[PastEpoch]) -> dict[str, bytes | None]:
+        """Return what forgetting past epochs changes."""
+        batch: dict[str, bytes | None] = {}
+        for old in ended:
+            batch[f"{self.prefix}past/{old.epoch:020}"] = None
+            batch |= self._without_ratchets(old.epoch, old.keys.secret_tree)
         return batch
 
     def _without_ratchets(self, epoch: int, tree: SecretTree) -> dict[str, bytes | None]:

@@ -301,11 +301,11 @@ def test_a_client_adds_nobody_but_itself(suite: int) -> None:
 
 
 @formats
-@pytest.mark.rfc("N-P14", "S-max_pending_proposals")
+@pytest.mark.rfc("N-P14", "S-max_pending_proposals", "S-max_pending_proposals_per_sender")
 def test_the_number_of_proposals_that_wait_is_bounded(private: bool) -> None:
     scene = scene_of(max_pending_proposals=4, max_pending_proposals_per_sender=3)
     alice = scene.groups[0]
-    full = (InvalidProposal, "S-max_pending_proposals", Code.LIMIT_EXCEEDED)
+    limit = "S-max_pending_proposals"
     wire_format = PRIVATE if private else PUBLIC
 
     def sent(group: int, count: int) -> list[bytes]:
@@ -319,10 +319,10 @@ def test_the_number_of_proposals_that_wait_is_bounded(private: bool) -> None:
     *fine, over = sent(1, 4)
     for message in fine:
         alice.receive(message)
-    assert_refused(alice, over, *full)
+    assert_refused(alice, over, InvalidProposal, f"{limit}_per_sender", Code.LIMIT_EXCEEDED)
     others = sent(2, 2)
     alice.receive(others[0])
-    assert_refused(alice, others[1], *full)
+    assert_refused(alice, others[1], InvalidProposal, limit, Code.LIMIT_EXCEEDED)
     assert len(alice.proposals) == 4
 
 

@@ -54,7 +54,7 @@ from treekem.wire import encode
 
 @pytest.fixture
 def scene() -> Scene:
-    world = World(external_commits=True, resync=True)
+    world = World(external_commits=True, resync=True, resync_without_psk=True)
     groups = world.group(3)
     world.commit(groups[1], (), groups[0], groups[2])
     return Scene(world, groups)
@@ -77,7 +77,7 @@ def test_external_commits_are_off_unless_a_setting_says_otherwise() -> None:
 
 @pytest.mark.rfc("S-resync", "R-12.4.3.2-11", "N-E06")
 def test_former_leaves_are_replaced_only_where_a_setting_says_so() -> None:
-    world = World(external_commits=True)
+    world = World(external_commits=True, resync_without_psk=True)
     scene = Scene(world, world.group(3))
     message = scene.returning(2).message(replaces=2)
     scene.assert_refused(message, Refused, "S-resync", Code.RESYNC_DISABLED, scene.groups[:2])

@@ -18,6 +18,7 @@ from mls.errors import (
     InvalidWelcome,
     MLSError,
     UnavailableSecret,
+    UsageError,
 )
 from mls.messages import (
     ExtensionType,
@@ -41,7 +42,7 @@ from treekem.wire import encode
 
 @pytest.fixture
 def scene() -> Scene:
-    world = World(external_commits=True, resync=True)
+    world = World(external_commits=True, resync=True, resync_without_psk=True)
     groups = world.group(3)
     world.commit(groups[1], (), groups[0], groups[2])
     return Scene(world, groups)
@@ -197,6 +198,6 @@ def test_a_joiner_does_not_widen_the_tree_beyond_the_limit() -> None:
     scene = Scene(world, world.group(2))
     limit = (InvalidTree, "S-max_leaves", Code.LIMIT_EXCEEDED)
     outsider = scene.outsider()
-    assert_join_refused(outsider.client, outsider.join, limit)
+    assert_join_refused(outsider.client, outsider.join, (UsageError, *limit[1:]))
     wide = replace(outsider, client=world.client("wide", max_leaves=8))
     scene.assert_refused(wide.message(), *limit)

@@ -156,7 +156,7 @@ def test_a_proposal_that_comes_twice_is_recorded_once(scene: Scene) -> None:
     assert (scene.groups[0].fingerprint(), records(scene.groups[0]._store)) == (before, stored)
 
 
-@pytest.mark.rfc("S-max_pending_proposals", "N-P14")
+@pytest.mark.rfc("S-max_pending_proposals", "S-max_pending_proposals_per_sender", "N-P14")
 def test_how_many_proposals_may_wait_is_limited() -> None:
     world = World(max_pending_proposals=5, max_pending_proposals_per_sender=3)
     groups = world.group(4)

@@ -195,7 +195,7 @@ def test_a_message_larger_than_the_limit_is_neither_sent_nor_read() -> None:
     alice = world.group(1)[0]
     before = alice.fingerprint()
     with pytest.raises(UsageError) as caught:
-        alice.encrypt(bytes(1_800))
+        alice.encrypt(bytes(1_950))
     assert (caught.value.code, caught.value.rule) == (Code.LIMIT_EXCEEDED, "S-max_message_bytes")
     assert alice.fingerprint() == before
 

@@ -81,7 +81,7 @@ class Watched:
 
 @pytest.fixture
 def watched() -> Watched:
-    world, spy = World(external_commits=True, resync=True), Spy()
+    world, spy = World(external_commits=True, resync=True, resync_without_psk=True), Spy()
     alice = world.client("alice").create_group()
     groups = [alice, *world.add(alice, world.client("bob", policy=spy), world.client("carol"))]
     spy.asked.clear()

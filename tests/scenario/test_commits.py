@@ -14,6 +14,7 @@ from tests.support.world import World, join, records
 from treekem.index import LeafIndex
 
 FRAMES = pytest.mark.parametrize("private", [True, False], ids=["private", "public"])
+OF_ALL, OF_A_SENDER = "S-max_pending_proposals", "S-max_pending_proposals_per_sender"
 RESTARTS = pytest.mark.parametrize("restarts", [False, True], ids=["running", "restarted"])
 
 
@@ -273,30 +274,32 @@ def test_a_proposal_made_twice_is_one(private: bool) -> None:
     assert carol.epoch == 1
 
 
+@pytest.mark.rfc("S-max_pending_proposals", "S-max_pending_proposals_per_sender", "N-P14")
 def test_how_many_proposals_wait_is_limited() -> None:
     world = World()
     bob, carol, dora = world.group(3)
     limited = world.client("alice", max_pending_proposals=3, max_pending_proposals_per_sender=2)
     alice = world.add(bob, limited, others=[carol, dora])[0]
-    for author, allowed in ((bob, 2), (carol, 1), (dora, 0)):
+    for author, allowed, rule in ((bob, 2, OF_A_SENDER), (carol, 1, OF_ALL), (dora, 0, OF_ALL)):
         sent = [author.propose(Update()).message for _ in range(3)]
         for message in sent[:allowed]:
             world.deliver(message, alice)
         for message in sent[allowed:]:
-            assert_refused(alice, message, InvalidProposal, "S-max_pending_proposals", Code.LIMIT_EXCEEDED)
+            assert_refused(alice, message, InvalidProposal, rule, Code.LIMIT_EXCEEDED)
     assert len(alice.proposals) == 3
 
 
+@pytest.mark.rfc("S-max_pending_proposals", "S-max_pending_proposals_per_sender")
 def test_nobody_proposes_more_than_others_keep() -> None:
     world = World(max_pending_proposals=3, max_pending_proposals_per_sender=2)
     alice, bob, carol = world.group(3)
-    for author, allowed in ((alice, 2), (bob, 1), (carol, 0)):
+    for author, allowed, rule in ((alice, 2, OF_A_SENDER), (bob, 1, OF_ALL), (carol, 0, OF_ALL)):
         for _ in range(allowed):
             world.deliver(author.propose(Update()).message, *({alice, bob, carol} - {author}))
         before, stored = author.fingerprint(), records(world.stores[world.name_of(author)])
-        with pytest.raises(InvalidProposal) as caught:
+        with pytest.raises(UsageError) as caught:
             author.propose(Update())
-        assert (caught.value.rule, caught.value.code) == ("S-max_pending_proposals", Code.LIMIT_EXCEEDED)
+        assert (caught.value.rule, caught.value.code) == (rule, Code.LIMIT_EXCEEDED)
         assert (author.fingerprint(), records(world.stores[world.name_of(author)])) == (before, stored)
     world.commit(carol, (), alice, bob)
     world.agree(alice, bob, carol)

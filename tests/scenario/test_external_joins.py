@@ -34,7 +34,7 @@ class Scene:
 
 
 def scene_of(suite: int = 1, **settings: Any) -> Scene:  # noqa: ANN401  (fields of Settings)
-    world = World(suite, **{"external_commits": True, "resync": True, **settings})
+    world = World(suite, **{"external_commits": True, "resync": True, "resync_without_psk": True, **settings})
     return Scene(world, world.group(3, names=["alice", "bob", "carol"]), world.client("dora"))
 
 

@@ -293,7 +293,7 @@ def external_join(
 
 @pytest.mark.rfc("R-12.2-18", "R-12.2-19", "R-16.12-02")
 def test_a_member_that_lost_its_state_joins_again_in_its_own_place() -> None:
-    world = World(external_commits=True, resync=True)
+    world = World(external_commits=True, resync=True, resync_without_psk=True)
     alice, bob, carol = world.group(3)
     stranger = world.client("dora")._create_bundle(1000, last_resort=False, extensions=())
     package, keys = stranger.key_package, stranger.signature_keys

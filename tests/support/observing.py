@@ -24,6 +24,7 @@ from treekem.secrets import Secret
 OPEN: dict[str, Any] = {
     "external_commits": True,
     "resync": True,
+    "resync_without_psk": True,
     "external_senders": True,
     "new_member_proposals": True,
 }
