@@ -212,15 +212,14 @@ _RANGES: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
 
 
 def _verify_setting(name: str, value: object) -> None:
-    rule = f"S-{name}"
     if name in _RANGES:
         lowest, highest = _RANGES[name]
         fits = isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
-        require(fits, UsageError, rule, f"{name} is a whole number from {lowest} to {highest}, not {value!r}")
+        require(fits, UsageError, "S-values", f"{name} is a whole number from {lowest} to {highest}, not {value!r}")
     elif name == "cipher_suites":
         are_numbers = isinstance(value, frozenset) and all(isinstance(each, int) for each in value)
-        require(are_numbers and bool(value), UsageError, rule, f"{name} is a frozenset of numbers, not {value!r}")
+        require(are_numbers and bool(value), UsageError, "S-values", f"{name} is a frozenset of numbers, not {value!r}")
     elif name == "padding":
-        require(callable(value), UsageError, rule, f"{name} is a function of a length, not {value!r}")
+        require(callable(value), UsageError, "S-values", f"{name} is a function of a length, not {value!r}")
     else:
-        require(isinstance(value, bool), UsageError, rule, f"{name} is True or False, not {value!r}")
+        require(isinstance(value, bool), UsageError, "S-values", f"{name} is True or False, not {value!r}")
