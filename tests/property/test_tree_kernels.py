@@ -1,0 +1,176 @@
+"""The kernels equal the plain ways on trees with blanks and unmerged leaves."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import given
+
+from mls.crypto import cipher_suite
+from tests.property.test_tree import TwoTrees, steps
+from tests.support.tree_builder import leaf_named, parent_named, tree_of
+from treekem import reference
+from treekem.errors import InvalidTree, MLSError
+from treekem.hashing import _valid_descendants, verify_unmerged_leaves
+from treekem.index import LeafIndex, NodeIndex, leaves_below
+from treekem.nodes import Content
+from treekem.scanned import ScannedTree
+from treekem.tree import RatchetTree
+from treekem.tree_hashes import OriginalHashes
+from treekem.wire import decode_varint, encode_varint
+
+SUITES = {1: "sha256", 4: "sha512", 7: "sha384"}
+
+
+def scanned(data: bytes) -> ScannedTree:
+    tree = ScannedTree.of(data, decode_varint(data, 0)[1])
+    assert tree is not None
+    return tree
+
+
+def grown(seed: int, n_steps: int) -> RatchetTree:
+    random = Random(seed)
+    both = TwoTrees()
+    for _ in range(random.randrange(8, 60)):
+        both.add()
+    for _ in range(n_steps):
+        both.step(random.choices(["add", "update", "remove", "commit"], [30, 3, 10, 45])[0], random.randrange(10**6))
+    return both.tree
+
+
+def check(tree: RatchetTree, suite_id: int) -> None:
+    suite, flat = cipher_suite(suite_id), scanned(tree.encode())
+    assert flat.n_leaves == tree.n_leaves
+    nodes = reference.nodes_of(tree)
+    contents = [tree.leaf(LeafIndex(x >> 1)) if x % 2 == 0 else tree.parent(NodeIndex(x)) for x in range(len(nodes))]
+    assert [flat.content(NodeIndex(x)) for x in range(len(nodes))] == contents
+    digests = flat.tree_hashes(SUITES[suite_id])
+    expected = [reference.tree_hash(nodes, NodeIndex(x), suite) for x in range(len(nodes))]
+    assert [row.tobytes() for row in digests] == expected
+    assert flat.has_sound_lists()
+    if suite_id == 1:
+        assert list(flat.unlinked_parents("sha256", digests)) == []
+
+
+@given(steps)
+def test_random_histories(history: list[tuple[str, int]]) -> None:
+    both = TwoTrees()
+    for what, choice in history:
+        both.step(what, choice)
+    check(both.tree, 1)
+
+
+@pytest.mark.parametrize("suite_id", SUITES)
+@pytest.mark.parametrize("seed", range(3))
+def test_long_histories(seed: int, suite_id: int) -> None:
+    check(grown(seed, 100), suite_id)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_scanned_is_what_is_decoded(seed: int) -> None:
+    random = Random(seed)
+    data = grown(seed, 40).encode()
+    start = decode_varint(data, 0)[1]
+    n_decoded = 0
+    for _ in range(1500):
+        body = bytearray(data[start:])
+        place = random.randrange(len(body))
+        match random.randrange(4):
+            case 0:
+                body[place] ^= 1 << random.randrange(8)
+            case 1:
+                body[place:] = b""
+            case 2:
+                body[place:place] = random.randbytes(random.randrange(1, 5))
+            case _:
+                del body[place : place + random.randrange(1, 5)]
+        mutant = encode_varint(len(body)) + bytes(body)
+        flat = ScannedTree.of(mutant, decode_varint(mutant, 0)[1])
+        try:
+            decoded = RatchetTree.decode(mutant)
+        except MLSError:
+            assert flat is None
+            continue
+        n_decoded += 1
+        assert flat is not None
+        assert flat.n_leaves == decoded.n_leaves
+        held = [(x, node) for x in map(NodeIndex, range(2 * flat.n_leaves - 1)) if (node := flat.content(x))]
+        assert held == list(decoded._columns.items())
+    assert n_decoded > 100
+
+
+def test_a_scan_ends_at_the_limit() -> None:
+    data = grown(1, 40).encode()
+    start = decode_varint(data, 0)[1]
+    n_entries = len(list(RatchetTree.decode(data)._columns.items()))
+    width = 2 * scanned(data).n_leaves - 1
+    assert n_entries < width
+    assert ScannedTree.of(data, start, width) is not None
+    assert ScannedTree.of(data, start, n_entries // 2) is None
+
+
+def disturbed(tree: RatchetTree, random: Random) -> RatchetTree:
+    """Return the tree with a few nodes blanked, put elsewhere, or given another list of unmerged leaves."""
+    for _ in range(random.randrange(1, 4)):
+        parents = [x for x, _ in tree.parents()]
+        if not parents:
+            return tree
+        x = random.choice(parents)
+        node = tree.parent(x)
+        assert node is not None
+        below = [leaf for leaf in map(LeafIndex, leaves_below(x)) if tree.leaf(leaf) is not None]
+        match random.randrange(4):
+            case 0:
+                tree = tree.with_nodes({x: None})
+            case 1:
+                tree = tree.with_nodes({x: tree.parent(random.choice(parents))})
+            case 2:
+                chosen = tuple(leaf for leaf in below if random.random() < random.choice((0.1, 0.9)))
+                tree = tree.with_nodes({x: replace(node, unmerged_leaves=chosen)})
+            case _:
+                tree = tree.with_nodes({x: replace(node, parent_hash=random.randbytes(32))})
+    return tree
+
+
+def are_lists_sound(tree: RatchetTree) -> bool:
+    try:
+        verify_unmerged_leaves(tree)
+    except InvalidTree:
+        return False
+    return True
+
+
+@pytest.mark.rfc("R-7.9.2-03", "R-12.4.3.1-16", "R-12.4.3.1-17")
+@pytest.mark.parametrize("seed", range(4))
+def test_disturbed_trees_are_judged_alike(seed: int) -> None:
+    random = Random(seed)
+    suite = cipher_suite(1)
+    verdicts = []
+    for number in range(40):
+        tree = grown(100 * seed + number % 7, 40)
+        tree = disturbed(tree, random) if number % 4 else tree
+        flat = scanned(tree.encode())
+        assert flat.has_sound_lists() == are_lists_sound(tree)
+        if not flat.has_sound_lists():
+            continue
+        known: OriginalHashes = {}
+        links = [(x, len(list(_valid_descendants(tree, suite, x, node, known)))) for x, node in tree.parents()]
+        unlinked = list(flat.unlinked_parents("sha256", flat.tree_hashes("sha256")))
+        assert unlinked == [(x, count) for x, count in links if count != 1]
+        verdicts.append(not unlinked)
+    assert 5 < sum(verdicts) < len(verdicts) - 5
+
+
+def test_pieces_spread_over_threads_make_the_same_tree() -> None:
+    random = Random(5)
+    nodes: dict[int, Content] = {x: leaf_named(str(x)) for x in range(0, 2**15 - 1, 2) if random.random() < 0.6}
+    nodes |= {x: parent_named(str(x)) for x in range(1, 2**15 - 1, 2) if random.random() < 0.5}
+    tree = tree_of(2**14, nodes)
+    flat = scanned(tree.encode())
+    with ThreadPoolExecutor(4) as executor:
+        spread = flat.tree_hashes("sha256", executor)
+    assert (spread == flat.tree_hashes("sha256")).all()
+    assert spread[2**14 - 1].tobytes() == tree.tree_hash(cipher_suite(1))

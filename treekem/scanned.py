@@ -1,0 +1,151 @@
+"""A whole tree in the bytes in which it came, with the place of every node: what the kernels work on.
+
+Loads numpy and numba, and is imported on first use. RFC 9420 §7.8, §7.9, §12.4.3.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treekem.index import NodeIndex, is_leaf, node_width
+from treekem.kernels import parent_hashes, places, scan, tree_hashes
+from treekem.kernels.places import EncodedTree
+from treekem.kernels.sha2 import Integers, Octets, lanes_for
+from treekem.nodes import Content, LeafSlot, ParentNode
+from treekem.wire import decode
+
+_ROOM_AROUND_NODE: Final = 160  # The octets of a hash input beside its node: at most two digests with their headers.
+_HEIGHT_OF_PIECE: Final = 12
+_TASKS_AT_ONCE: Final = 1 << 16
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScannedTree:
+    """A tree of `n_leaves` leaves: `places` has a column per node (see `kernels.places`) with offsets into `data`."""
+
+    data: bytes
+    n_leaves: int
+    places: Integers
+
+    @classmethod
+    def of(cls, data: bytes, start: int, max_entries: int | None = None) -> ScannedTree | None:
+        """Return the tree of a ratchet_tree vector whose entries begin at `start`; None if the decoder must look at it.
+
+        That is so for whatever it refuses; what is wrong is for it to say. RFC 9420 §12.4.3.3.
+        """
+        octets = np.frombuffer(data, np.uint8)
+        limit = len(data) if max_entries is None else min(max_entries, len(data))
+        n_entries = scan.scan(octets, start, np.zeros((places.N_FIELDS, 0), np.int32), limit)
+        if n_entries == scan.REFUSED:
+            return None
+        n_leaves = 1 << (n_entries // 2).bit_length()
+        found = np.zeros((places.N_FIELDS, node_width(n_leaves)), np.int32)
+        scan.scan(octets, start, found, limit)
+        return cls(data, n_leaves, found)
+
+    def content(self, x: NodeIndex) -> Content:
+        """Return what node `x` holds, made anew."""
+        field = self.places[:, x].tolist()
+        start, length = field[places.START], field[places.LENGTH]
+        if length == 0:
+            return None
+        if not is_leaf(x):
+            return decode(ParentNode, self.data[start : start + length])
+        key, claimed = field[places.KEY_START], field[places.HASH_START]
+        return LeafSlot(
+            self.data[start : start + length],
+            self.data[key : key + field[places.KEY_LENGTH]],
+            None if field[places.HASH_LENGTH] < 0 else self.data[claimed : claimed + field[places.HASH_LENGTH]],
+        )
+
+    def tree_hashes(self, hash_name: str, executor: Executor | None = None) -> Octets:
+        """Return the tree hashes of all nodes, one per row; pieces are spread over the threads of an executor.
+
+        RFC 9420 §7.8.
+        """
+        digests = np.zeros((node_width(self.n_leaves), lanes_for(hash_name, 0).digest_length), np.uint8)
+        height = min(_HEIGHT_OF_PIECE, self.n_leaves.bit_length() - 1)
+        piece = _from_below(height)
+
+        def hash_nodes(order: Integers, bases: Iterable[int]) -> None:
+            lanes, tree = lanes_for(hash_name, self._longest()), self._encoded()
+            for base in bases:
+                tree_hashes.hash_nodes(lanes, tree, order, base, digests)
+
+        _spread(executor, lambda base: hash_nodes(piece, [base]), range(0, node_width(self.n_leaves), 2 << height))
+        hash_nodes(_from_below(self.n_leaves.bit_length() - 1, above=height), [0])
+        return digests
+
+    def has_sound_lists(self) -> bool:
+        """Whether lists of unmerged leaves are in order, of members below, and repeated down. RFC 9420 §12.4.3.1."""
+        return parent_hashes.check_lists(self._encoded()) == parent_hashes.SOUND
+
+    def unlinked_parents(
+        self, hash_name: str, digests: Octets, executor: Executor | None = None
+    ) -> Iterator[tuple[NodeIndex, int]]:
+        """Yield the parents that have not just one descendant with a valid parent hash, and how many they have.
+
+        `digests` are the tree hashes. The lists of unmerged leaves must be sound. RFC 9420 §7.9.2.
+        """
+        is_parent = self.places[places.LENGTH] > 0
+        is_parent[::2] = False
+        links = np.zeros((4, 2 * int(is_parent.sum())), np.int32)
+        sizes = np.zeros(len(is_parent), np.int32)
+        n_links = parent_hashes.find_links(self._encoded(), digests.shape[1], sizes, links)
+        n_valid = np.zeros(len(is_parent), np.int32)
+        counts = _spread(
+            executor,
+            lambda piece: self._valid_links(hash_name, digests, links[:, piece.start : piece.stop]),
+            _pieces_of(links[3, :n_links]),
+        )
+        for owners, valid in counts:
+            np.add.at(n_valid, owners, valid)
+        wrong = np.flatnonzero(is_parent & (n_valid != 1))
+        return ((NodeIndex(int(x)), int(n_valid[x])) for x in wrong)
+
+    def _valid_links(self, hash_name: str, digests: Octets, piece: Integers) -> tuple[Integers, NDArray[np.bool_]]:
+        links = np.ascontiguousarray(piece)
+        n_links, n_tasks = links.shape[1], int(links[3].sum())
+        lanes = lanes_for(hash_name, self._longest())
+        rows, originals, hashes = (np.zeros((n, digests.shape[1]), np.uint8) for n in (n_tasks, n_links, n_links))
+        tasks = np.zeros((2, n_tasks), np.int32)
+        tree = self._encoded()
+        tree_hashes.hash_originals(lanes, tree, digests, links, tasks, rows, originals)
+        valid = np.zeros(n_links, np.bool_)
+        parent_hashes.check_links(lanes, tree, links, originals, hashes, valid)
+        return links[0], valid
+
+    def _encoded(self) -> EncodedTree:
+        return EncodedTree(np.frombuffer(self.data, np.uint8), self.places)
+
+    def _longest(self) -> int:
+        return int(self.places[places.LENGTH].max()) + _ROOM_AROUND_NODE
+
+
+def _from_below(height: int, above: int = -1) -> Integers:
+    """Return the nodes of a perfect tree of a height that are higher than `above`, the lower ones first."""
+    levels = (range((1 << h) - 1, (2 << height) - 1, 2 << h) for h in range(above + 1, height + 1))
+    return np.concatenate([np.zeros(0, np.int32), *(np.array(level, np.int32) for level in levels)])
+
+
+def _pieces_of(weights: Integers) -> list[range]:
+    """Cut a row of links so that each piece has some, and not many more tasks than are taken at once."""
+    if not len(weights):
+        return []
+    numbers = (np.cumsum(weights.astype(np.int64) + 1) - 1) // _TASKS_AT_ONCE
+    cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(weights)]
+    return [range(start, stop) for start, stop in pairwise(cuts)]
+
+
+def _spread(executor: Executor | None, work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+    return list(map(work, items) if executor is None else executor.map(work, items))
