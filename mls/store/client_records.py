@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from mls.crypto import SignatureKeyPair, SignaturePrivateKey
+from mls.crypto import SignatureKeyPair, SignaturePrivateKey, cipher_suite
 from mls.epoch.join import KeyPackageBundle
 from mls.errors import Code, InvalidWelcome
 from mls.identity import Identity
@@ -44,7 +44,9 @@ def unpack_identity(record: bytes, key: str = CLIENT_KEY) -> Identity:
     """Read who a client is. Raises StorageError."""
 
     def build(credential: bytes, suite: int, signature_key: bytes) -> Identity:
-        return Identity(decode(Credential, credential), suite, SignaturePrivateKey(signature_key))
+        private_key = SignaturePrivateKey(signature_key)
+        cipher_suite(suite).signature_public_key(private_key)  # Raises for what is no key of the suite.
+        return Identity(decode(Credential, credential), suite, private_key)
 
     return unpack(key, record, build)
 
@@ -69,7 +71,11 @@ def consumed_key(reference: bytes) -> str:
 
 def unpack_consumed(key: str, record: bytes) -> int:
     """Return until when a key package that was used had been valid. Raises StorageError."""
-    return unpack(key, record, int)
+
+    def build(not_after: int) -> int:
+        return not_after
+
+    return unpack(key, record, build)
 
 
 def not_after(key_package: KeyPackage) -> int:
@@ -132,4 +138,8 @@ def stored_psk(store: Store, psk_id: PreSharedKeyID) -> PSK | None:
         case resumption:
             key = resumption_key(resumption.psk_group_id, resumption.psk_epoch)
     record = store.read(key)
-    return None if record is None else unpack(key, record, PSK)
+
+    def build(secret: bytes) -> PSK:
+        return PSK(secret)
+
+    return None if record is None else unpack(key, record, build)

@@ -6,14 +6,15 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
 import cbor2
 
 from mls.errors import Code, MLSError, StorageError
 
 _VERSION: Final = 1
+_LARGEST_INTEGER: Final = 2**64 - 1
 T = TypeVar("T")
 
 
@@ -23,7 +24,10 @@ def pack(*fields: Any) -> bytes:  # noqa: ANN401  (what CBOR holds)
 
 
 def unpack(key: str, record: bytes, build: Callable[..., T]) -> T:
-    """Return what `build` makes of a record's fields. Raises StorageError, naming the key."""
+    """Return what `build` makes of a record's fields, whose types are its annotations.
+
+    Raises StorageError, naming the key.
+    """
     try:
         version, *fields = cbor2.loads(record)
     except (cbor2.CBORDecodeError, ValueError, TypeError) as error:
@@ -31,8 +35,39 @@ def unpack(key: str, record: bytes, build: Callable[..., T]) -> T:
     if version != _VERSION:
         raise StorageError(f"record {key} is of version {version}", code=Code.SCHEMA_TOO_NEW)
     try:
-        return build(*fields)
+        return built(build, fields)
     except StorageError:
         raise
     except (MLSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise StorageError(f"record {key} does not make sense", code=Code.CORRUPT) from error
+
+
+def built(build: Callable[..., T], fields: Sequence[object]) -> T:
+    """Call `build` with fields of the types that its parameters are annotated with. Raises TypeError for others.
+
+    CBOR names its types, so that a damaged record can hold any of them anywhere; what is not compared here would be
+    noticed much later, far from the store.
+    """
+    kinds = [kind for name, kind in get_type_hints(build).items() if name != "return"]
+    for number, (value, kind) in enumerate(zip(fields, kinds, strict=False)):
+        if not _fits(value, kind):
+            raise TypeError(f"field {number} is a {type(value).__name__}")
+    return build(*fields)
+
+
+def _fits(value: object, kind: Any) -> bool:  # noqa: ANN401  (an annotation)
+    if kind is Any:
+        return True
+    if kind is int:
+        return type(value) is int and 0 <= value <= _LARGEST_INTEGER
+    arguments = get_args(kind)
+    match get_origin(kind):
+        case None:
+            return type(value) is kind
+        case origin if origin is list:
+            return isinstance(value, list) and all(_fits(each, arguments[0]) for each in value)
+        case origin if origin is dict:
+            key, held = arguments
+            return isinstance(value, dict) and all(_fits(k, key) and _fits(v, held) for k, v in value.items())
+        case _:
+            return any(_fits(value, each) for each in arguments)

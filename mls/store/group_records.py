@@ -36,7 +36,7 @@ from mls.schedule.key_schedule import (
     SenderDataSecret,
 )
 from mls.schedule.secret_tree import SecretTree, SecretTreeLimits
-from mls.store.codec import pack, unpack
+from mls.store.codec import built, pack, unpack
 from mls.store.seam import Store
 from treekem.index import LeafIndex, NodeIndex
 from treekem.secrets import Secret
@@ -107,31 +107,32 @@ def _exposed(secret: Secret) -> bytes | None:
 def unpack_state(key: str, record: bytes, blocks: Mapping[int, bytes]) -> tuple[EpochState, ReInit | None]:
     """Read an epoch whose tree stands in `blocks`. Raises StorageError."""
 
-    def build(n_leaves: int, *fields: Any) -> tuple[EpochState, ReInit | None]:  # noqa: ANN401  (what CBOR holds)
+    def build(  # noqa: PLR0913, PLR0917  (the fields of the record, in its order)
+        n_leaves: int,
+        context: bytes,
+        interim: bytes,
+        tag: bytes,
+        exposed: list[bytes | None],
+        authenticator: bytes,
+        index: int,
+        signature_key: bytes,
+        keys: dict[int, bytes],
+        frozen: bytes | None,
+    ) -> tuple[EpochState, ReInit | None]:
+        group_context = decode(GroupContext, context)
         tree = RatchetTree.from_blocks(n_leaves, blocks.items())
-        frozen = fields[-1]
-        return _state_of(tree, *fields[:-1]), None if frozen is None else decode(ReInit, frozen)
+        group = GroupState(cipher_suite(group_context.cipher_suite), group_context, tree, interim, tag)
+        private_keys = {NodeIndex(node): HPKEPrivateKey(key) for node, key in keys.items()}
+        own = OwnLeaf(LeafIndex(index), SignaturePrivateKey(signature_key), private_keys)
+        state = EpochState(group, _secrets_from(exposed, authenticator), own)
+        return state, None if frozen is None else decode(ReInit, frozen)
 
     return unpack(key, record, build)
 
 
-def _state_of(  # noqa: PLR0913, PLR0917  (the fields of the record, in its order)
-    tree: RatchetTree,
-    context: bytes,
-    interim: bytes,
-    tag: bytes,
-    exposed: list[bytes | None],
-    authenticator: bytes,
-    index: int,
-    signature_key: bytes,
-    keys: dict[int, bytes],
-) -> EpochState:
+def _secrets_from(exposed: list[bytes | None], authenticator: bytes) -> EpochSecrets:
     secrets = {name: _restored(kind, value) for (name, kind), value in zip(_SECRETS, exposed, strict=True)}
-    group_context = decode(GroupContext, context)
-    group = GroupState(cipher_suite(group_context.cipher_suite), group_context, tree, interim, tag)
-    private_keys = {NodeIndex(node): HPKEPrivateKey(key) for node, key in keys.items()}
-    own = OwnLeaf(LeafIndex(index), SignaturePrivateKey(signature_key), private_keys)
-    return EpochState(group, EpochSecrets(**secrets, epoch_authenticator=authenticator), own)  # type: ignore[arg-type]  # _SECRETS pairs each name with its type
+    return EpochSecrets(**secrets, epoch_authenticator=authenticator)  # type: ignore[arg-type]  # _SECRETS pairs each name with its type
 
 
 def _restored(kind: type[Secret], value: bytes | None) -> Secret:
@@ -242,8 +243,21 @@ def effect_fields(effect: Effect) -> list[Any]:
 
 
 def effect_from(fields: list[Any]) -> Effect:
-    """Return the effect of an own commit from what CBOR held."""
-    epoch, committer, added, removed, updated, new_devices, psks, extensions_changed, reinit = fields
+    """Return the effect of an own commit from what CBOR held. Raises TypeError or ValueError for what is none."""
+    return built(_effect_from, fields)
+
+
+def _effect_from(  # noqa: PLR0913, PLR0917  (the fields of the record, in its order)
+    epoch: int,
+    committer: list[list[Any]],
+    added: list[list[Any]],
+    removed: list[list[Any]],
+    updated: list[list[list[Any]]],
+    new_devices: list[list[Any]],
+    psks: int,
+    extensions_changed: bool,
+    reinit: bytes | None,
+) -> Effect:
     return Effect(
         epoch=epoch,
         committer=next(iter(_members(committer)), None),
@@ -266,5 +280,7 @@ def _member_fields(member: Member) -> list[Any]:
 
 
 def _member_from(fields: list[Any]) -> Member:
-    leaf, identity, credential, signature_key = fields
-    return Member(LeafIndex(leaf), identity, decode(Credential, credential), signature_key)
+    def build(leaf: int, identity: bytes, credential: bytes, signature_key: bytes) -> Member:
+        return Member(LeafIndex(leaf), identity, decode(Credential, credential), signature_key)
+
+    return built(build, fields)

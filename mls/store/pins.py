@@ -14,7 +14,11 @@ def known_keys(store: Store, identity: bytes) -> frozenset[bytes]:
     """Return the signature keys that an identity has been accepted with."""
     key = _pin_key(identity)
     record = store.read(key)
-    return frozenset() if record is None else unpack(key, record, lambda keys: frozenset(map(bytes, keys)))
+
+    def build(keys: list[bytes]) -> frozenset[bytes]:
+        return frozenset(keys)
+
+    return frozenset() if record is None else unpack(key, record, build)
 
 
 def pin_batch(store: Store, members: Iterable[Member]) -> dict[str, bytes | None]:
