@@ -178,7 +178,7 @@ def welcome_targets(suite: int) -> Iterator[Target]:
 
 
 def _welcome(world: World, insider: Insider, owner: str, genuine: bytes) -> Target:
-    opened = _Opened(insider, _bundle(world, owner), genuine)
+    opened = OpenedWelcome(insider, bundle_of(world, owner), genuine)
 
     def of_bytes(random: Random) -> Mutant:
         message = damaged(genuine, random)
@@ -207,12 +207,13 @@ def _welcome(world: World, insider: Insider, owner: str, genuine: bytes) -> Targ
     return Target(title, world, owner, genuine, None, ways)
 
 
-def _bundle(world: World, owner: str) -> KeyPackageBundle:
+def bundle_of(world: World, owner: str) -> KeyPackageBundle:
+    """Return the only key package of a client, with its private keys."""
     ((name, record),) = world.stores[owner].scan(KEY_PACKAGES)
     return unpack_bundle(name, record)
 
 
-class _Opened:
+class OpenedWelcome:
     """A Welcome, as whoever wrote it knows it."""
 
     def __init__(self, insider: Insider, bundle: KeyPackageBundle, message: bytes) -> None:
@@ -232,9 +233,13 @@ class _Opened:
 
     def sealed(self, secrets: GroupSecrets, info: GroupInfo) -> bytes:
         """Return a Welcome of other contents."""
-        encrypted = self.suite.aead_seal(self.key, self.nonce, b"", encode(info))
+        return self.sealed_bytes(encode(secrets), encode(info))
+
+    def sealed_bytes(self, secrets: bytes, info: bytes) -> bytes:
+        """Return a Welcome with anything where the encodings of its contents should be."""
+        encrypted = self.suite.aead_seal(self.key, self.nonce, b"", info)
         context = self.suite.seal_context(b"Welcome", encrypted)
-        sealed = self.suite.seal(self.bundle.key_package.init_key, context, encode(secrets), self.entropy)
+        sealed = self.suite.seal(self.bundle.key_package.init_key, context, secrets, self.entropy)
         entry = replace(self.entry, encrypted_group_secrets=HPKECiphertext(*sealed))
         body = replace(self.welcome, secrets=(entry,), encrypted_group_info=encrypted)
         return encode(MLSMessage(ProtocolVersion.MLS10, body))
