@@ -15,6 +15,7 @@ from typing import Final
 from mls.arguments import verify_bytes, verify_message
 from mls.crypto import cipher_suite
 from mls.drafting import read_key_package
+from mls.epoch.authorization import with_roles
 from mls.epoch.create_commit import LeafContent
 from mls.epoch.effect import member_of
 from mls.epoch.environment import Environment, Origin
@@ -29,6 +30,7 @@ from mls.events import PendingCommit
 from mls.group import Group
 from mls.header import read_header
 from mls.identity import CredentialPolicy, Identity
+from mls.identity.roles import EVERYTHING_ALLOWED, RolePolicy
 from mls.invitation import Invitation
 from mls.joining import (
     Entry,
@@ -94,6 +96,7 @@ class Client:
         identity: Identity,
         *,
         policy: CredentialPolicy,
+        roles: RolePolicy,
         settings: Settings,
         clock: Callable[[], float],
         entropy: Entropy,
@@ -103,6 +106,7 @@ class Client:
         signer = Signer.of(identity)
         self._suite, self._signature_keys = signer.suite, signer.keys
         self._policy = policy
+        self._roles = roles
         self._settings = settings
         self._clock = clock
         self._entropy = entropy
@@ -115,13 +119,15 @@ class Client:
         identity: Identity,
         *,
         policy: CredentialPolicy,
+        roles: RolePolicy = EVERYTHING_ALLOWED,
         settings: Settings | None = None,
         clock: Callable[[], float] = time.time,
         entropy: Entropy = os.urandom,
     ) -> Client:
         """Make a new client in an empty store, with a signature key of its own unless `identity` brings one.
 
-        `clock` returns seconds since 1970. Raises UsageError if the store holds a client already.
+        `roles` says who may do what in groups; all their members must use the same. `clock` returns seconds since 1970.
+        Raises UsageError if the store holds a client already.
         """
         if store.read(CLIENT_KEY) is not None:
             raise UsageError("the store holds a client already: open it")
@@ -130,7 +136,7 @@ class Client:
         if key is None:
             key = suite.generate_signature_key_pair(entropy).private
         store.apply({CLIENT_KEY: pack_identity(identity, key)})
-        return cls.open(store, policy=policy, settings=settings, clock=clock, entropy=entropy)
+        return cls.open(store, policy=policy, roles=roles, settings=settings, clock=clock, entropy=entropy)
 
     @classmethod
     def open(
@@ -138,6 +144,7 @@ class Client:
         store: Store,
         *,
         policy: CredentialPolicy,
+        roles: RolePolicy = EVERYTHING_ALLOWED,
         settings: Settings | None = None,
         clock: Callable[[], float] = time.time,
         entropy: Entropy = os.urandom,
@@ -151,7 +158,7 @@ class Client:
             raise StorageError("the store holds no client: create one")
         chosen = Settings() if settings is None else settings
         identity = unpack_identity(record)
-        return cls(store, identity, policy=policy, settings=chosen, clock=clock, entropy=entropy)
+        return cls(store, identity, policy=policy, roles=roles, settings=chosen, clock=clock, entropy=entropy)
 
     def __repr__(self) -> str:
         return f"<Client {self._policy.identity(self._identity.credential)!r}, {self._suite.name}>"
@@ -265,7 +272,8 @@ class Client:
         env = self._environment()
         name = env.entropy(_GROUP_ID_LENGTH) if group_id is None else group_id
         self._verify_free(name)
-        return self._founded(create_epoch_zero(name, self._founding_bundle(), extensions, env), {})
+        said = with_roles(extensions, self._identity.credential, env)
+        return self._founded(create_epoch_zero(name, self._founding_bundle(), said, env), {})
 
     def reinitialize(self, group: Group, key_packages: Sequence[bytes]) -> tuple[Group, PendingCommit]:
         """Create the successor of a frozen group, from fresh key packages of all its other members.
@@ -289,7 +297,8 @@ class Client:
         use and key packages of others; and what `commit` does. RFC 9420 §11.3.
         """
         name = self._entropy(_GROUP_ID_LENGTH) if group_id is None else group_id
-        plan = plan_branch(self._standing_of(group), name, extensions, self._policy)
+        said = with_roles(extensions, self._identity.credential, self._environment())
+        plan = plan_branch(self._standing_of(group), name, said, self._policy)
         return self._continued(plan, key_packages)
 
     def group(self, group_id: bytes) -> Group:
@@ -344,7 +353,7 @@ class Client:
         signer = self._signer(info.group_context.cipher_suite)
         keys = self._former_keys(info, signer, resync=resync)
         held = stored_epoch(self._store, info.group_context.group_id)
-        leaf = LeafContent(signer.credential, signer.copied_keys(), own_capabilities())
+        leaf = LeafContent(signer.credential, signer.copied_keys(), own_capabilities(env.roles.extension_types))
         joined = external_join(info, ratchet_tree, Entry(leaf, psks, keys, authenticated_data, held), env)
         return ExternalCommit(joined, env, partial(self._entered, resync=resync))
 
@@ -385,6 +394,7 @@ class Client:
             known_keys=cache(partial(known_keys, self._store)),
             psk=lambda psk_id: stored_psk(self._store, psk_id),
             origin=self._origin,
+            roles=self._roles,
         )
 
     def _origin(self, link: ResumptionPSK) -> Origin | None:

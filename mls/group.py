@@ -34,6 +34,7 @@ from mls.intents import ALL, Intent, NewLeaf, Update
 from mls.merging import drop_expired, merge_transition
 from mls.messages import (
     ApplicationData,
+    Extension,
     MemberSender,
     MLSMessage,
     ProposalContent,
@@ -90,6 +91,11 @@ class Group:
         if leaf is None:
             raise UsageError("this client is no member any more", code=Code.GROUP_RETIRED)
         return member_of(own, leaf, self._environment())
+
+    @property
+    def extensions(self) -> tuple[Extension, ...]:
+        """The group context's extensions. RFC 9420 §8.1."""
+        return self._standing.state.group.extensions
 
     @property
     def tree_hash(self) -> bytes:

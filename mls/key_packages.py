@@ -69,7 +69,7 @@ def create_key_package(
     require(allowed, UsageError, "R-7.2-13", message, code=Code.LIFETIME_INVALID)
     init_keys, encryption_keys = suite.generate_key_pair(env.entropy), suite.generate_key_pair(env.entropy)
     span = Lifetime(max(0, env.now - settings.clock_skew), env.now + lifetime)
-    leaf = _signed_leaf(signer, encryption_keys.public, span)
+    leaf = _signed_leaf(signer, encryption_keys.public, span, own_capabilities(env.roles.extension_types))
     unsigned = KeyPackage(ProtocolVersion.MLS10, suite.id, init_keys.public, leaf, extensions, b"")
     tbs = encode_unsigned(unsigned)
     package = replace(unsigned, signature=suite.sign_with_label(signer.keys.private, b"KeyPackageTBS", tbs))
@@ -78,12 +78,12 @@ def create_key_package(
     return KeyPackageBundle(package, init_keys.private, encryption_keys.private, keys, last_resort)
 
 
-def _signed_leaf(signer: Signer, encryption_key: bytes, lifetime: Lifetime) -> LeafNode:
+def _signed_leaf(signer: Signer, encryption_key: bytes, lifetime: Lifetime, capabilities: Capabilities) -> LeafNode:
     unsigned = LeafNode(
         encryption_key=encryption_key,
         signature_key=signer.keys.public,
         credential=signer.credential,
-        capabilities=own_capabilities(),
+        capabilities=capabilities,
         source=KeyPackageSource(lifetime),
         extensions=(),
         signature=b"",
@@ -92,10 +92,10 @@ def _signed_leaf(signer: Signer, encryption_key: bytes, lifetime: Lifetime) -> L
     return replace(unsigned, signature=signer.suite.sign_with_label(signer.keys.private, b"LeafNodeTBS", tbs))
 
 
-def own_capabilities() -> Capabilities:
-    """Return what this engine supports beyond the defaults. RFC 9420 §7.2."""
+def own_capabilities(extension_types: tuple[int, ...] = ()) -> Capabilities:
+    """Return what this engine supports beyond the defaults, with extensions that its policies read. RFC 9420 §7.2."""
     credentials = tuple(int(known) for known in CredentialType)
-    return Capabilities((int(ProtocolVersion.MLS10),), tuple(SUITES), (), (), credentials)
+    return Capabilities((int(ProtocolVersion.MLS10),), tuple(SUITES), extension_types, (), credentials)
 
 
 def demands_of_no_group(suite: CipherSuite) -> Demands:

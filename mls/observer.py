@@ -46,6 +46,7 @@ from mls.errors import Code, InvalidFraming, InvalidGroupInfo, UsageError, Wrong
 from mls.events import ProposalReceived
 from mls.header import Header, read_header
 from mls.identity import CredentialPolicy
+from mls.identity.roles import EVERYTHING_ALLOWED, RolePolicy
 from mls.messages import (
     AuthenticatedContent,
     ContentType,
@@ -114,9 +115,16 @@ class PublicGroup:
     """
 
     def __init__(
-        self, group: GroupState, *, policy: CredentialPolicy, settings: Settings, clock: Callable[[], float]
+        self,
+        group: GroupState,
+        *,
+        policy: CredentialPolicy,
+        roles: RolePolicy,
+        settings: Settings,
+        clock: Callable[[], float],
     ) -> None:
         self._policy = policy
+        self._roles = roles
         self._settings = settings
         self._clock = clock
         self._view = _View(group, _NO_QUEUE, {})
@@ -129,6 +137,7 @@ class PublicGroup:
         ratchet_tree: bytes | None = None,
         *,
         policy: CredentialPolicy,
+        roles: RolePolicy = EVERYTHING_ALLOWED,
         settings: Settings | None = None,
         clock: Callable[[], float] = time.time,
     ) -> PublicGroup:
@@ -139,8 +148,8 @@ class PublicGroup:
         MalformedMessage, Unsupported or Refused. RFC 9420 §12.4.3.
         """
         chosen = Settings() if settings is None else settings
-        env = Environment(chosen, policy, int(clock()), _no_entropy)
-        return cls(_told(group_info, ratchet_tree, env), policy=policy, settings=chosen, clock=clock)
+        env = Environment(chosen, policy, int(clock()), _no_entropy, roles=roles)
+        return cls(_told(group_info, ratchet_tree, env), policy=policy, roles=roles, settings=chosen, clock=clock)
 
     def __repr__(self) -> str:
         return f"<PublicGroup {self.group_id.hex()}, epoch {self.epoch}>"
@@ -252,7 +261,8 @@ class PublicGroup:
     # Inside.
 
     def _environment(self) -> Environment:
-        return Environment(self._settings, self._policy, int(self._clock()), _no_entropy, self._known_keys)
+        now = int(self._clock())
+        return Environment(self._settings, self._policy, now, _no_entropy, self._known_keys, roles=self._roles)
 
     def _known_keys(self, identity: bytes) -> frozenset[bytes]:
         return self._view.shown.get(identity, frozenset())

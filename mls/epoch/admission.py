@@ -5,7 +5,7 @@ Members and observers of a group share these checks. RFC 9420 §6, §12.1.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from mls.epoch.environment import Environment
@@ -14,17 +14,21 @@ from mls.epoch.limits import require_within
 from mls.epoch.proposals import QueuedProposal, verify_proposal
 from mls.epoch.queue import proposal_ref
 from mls.epoch.state import GroupState
-from mls.errors import Code, InvalidMessage, InvalidProposal, MLSError, Refused, WrongGroup
+from mls.errors import Code, InvalidMessage, InvalidProposal, MLSError, Refused, UsageError, WrongGroup
 from mls.messages import (
     AuthenticatedContent,
     ExternalSenderIndex,
     MemberSender,
     NewMemberProposalSender,
+    PreSharedKey,
     Proposal,
     ReInit,
+    Remove,
+    ResumptionPSK,
     Sender,
 )
 from mls.rules import require, require_here
+from mls.settings import Settings
 
 
 def verify_group(current: bytes, received: bytes) -> None:
@@ -108,3 +112,19 @@ def verify_room(held: Collection[Sender], sender: Sender, env: Environment, *, o
     require_within(fits, InvalidProposal, "S-max_pending_proposals", text.format(name), own=own)
     fits, name = count < settings.max_pending_proposals_per_sender, "max_pending_proposals_per_sender"
     require_within(fits, InvalidProposal, "S-max_pending_proposals_per_sender", text.format(name), own=own)
+
+
+def verify_return_shown(
+    group: GroupState, proposals: Sequence[QueuedProposal], settings: Settings, *, own: bool = False
+) -> None:
+    """Check that who replaces a leaf from outside shows that it was a member, by a resumption PSK of the group.
+
+    A signature key alone, which many groups may share, does not do unless settings say so. Raises Refused, or
+    UsageError for an external commit of our `own`. RFC 9420 §12.4.3.2.
+    """
+    names = (each.proposal.psk.psk for each in proposals if isinstance(each.proposal, PreSharedKey))
+    is_shown = any(isinstance(psk, ResumptionPSK) and psk.psk_group_id == group.context.group_id for psk in names)
+    returns = any(isinstance(each.proposal, Remove) for each in proposals)
+    fits = is_shown or settings.resync_without_psk or not returns
+    text = "a leaf is replaced from outside without a resumption PSK of the group"
+    require(fits, UsageError if own else Refused, "N-E06", text, code=Code.RESYNC_DISABLED)

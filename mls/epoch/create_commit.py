@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from mls.crypto import SignatureKeyPair
+from mls.epoch.authorization import authorize_commit
 from mls.epoch.effect import effect_of
 from mls.epoch.environment import Environment
 from mls.epoch.framing import SenderKeys, protect_private, protect_public, sign_content
@@ -137,6 +138,8 @@ def create_commit(state: EpochState, order: CommitOrder, keys: SenderKeys, env: 
         _verify_own_path(group, new, own.index, applied, env)
     else:
         new = NewPath(applied.tree, None, None, None, zero_commit_secret(group.suite))
+    if order.link is None:
+        authorize_commit(group, own.index, None if new.path is None else new.path.leaf_node, env)
     commit = Commit(tuple(map(_reference, order.proposals)), new.path)
     wire_format = WireFormat.PRIVATE_MESSAGE if order.private else WireFormat.PUBLIC_MESSAGE
     content = signed_content(state, commit, wire_format, order.authenticated_data)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mls.identity import CredentialPolicy, Place, Subject
+from mls.identity.roles import EVERYTHING_ALLOWED, RolePolicy
 from mls.messages import Credential, PreSharedKeyID, ReInit, ResumptionPSK
 from mls.schedule.psk import PSK
 from mls.settings import Settings
@@ -61,6 +62,7 @@ class Environment:
     known_keys: Callable[[bytes], frozenset[bytes]] = no_known_keys
     psk: Callable[[PreSharedKeyID], PSK | None] = no_psk
     origin: Callable[[ResumptionPSK], Origin | None] = no_origin
+    roles: RolePolicy = EVERYTHING_ALLOWED
 
     def accept(
         self, credential: Credential, signature_key: bytes, place: Place, replaces: Credential | None = None

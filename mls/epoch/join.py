@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from mls.crypto import CipherSuite, SignatureKeyPair, cipher_suite
+from mls.epoch.admission import verify_return_shown
+from mls.epoch.authorization import authorize_entry
 from mls.epoch.create_commit import LeafContent, NewPath, create_path, with_tag
 from mls.epoch.environment import Environment
 from mls.epoch.extensions import (
@@ -31,7 +33,6 @@ from mls.epoch.proposals import (
     verify_group_context_extensions,
     verify_joiner,
     verify_psk_id,
-    verify_return_shown,
 )
 from mls.epoch.state import EpochState, GroupState, OwnLeaf
 from mls.epoch.succession import link_of, verify_succession
@@ -256,6 +257,7 @@ def group_of(info: GroupInfo, ratchet_tree: bytes | None, suite: CipherSuite, en
         suite, signer.signature_key, b"GroupInfoTBS", tbs, info.signature, "R-12.4.3.1-11", "the GroupInfo's"
     )
     verify_joined_tree(group, env)
+    authorize_entry(group, info.signer, env)
     return group
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from mls.crypto import CipherSuite
+from mls.epoch.authorization import authorize_joiner, authorize_proposal
 from mls.epoch.environment import Environment
 from mls.epoch.extensions import GROUP_CONTEXT, external_senders, verify_extensions
 from mls.epoch.leaves import Demands, verify_key_package, verify_leaf_node
@@ -19,9 +20,7 @@ from mls.errors import (
     InvalidProposal,
     InvalidProposalList,
     MLSError,
-    Refused,
     UnavailableSecret,
-    UsageError,
 )
 from mls.identity import Place, Subject
 from mls.messages import (
@@ -48,7 +47,6 @@ from mls.messages import (
 )
 from mls.rules import require, require_kind, require_present
 from mls.schedule.psk import PSK
-from mls.settings import Settings
 from treekem.index import LeafIndex
 from treekem.nodes import LeafSlot
 from treekem.tree import RatchetTree
@@ -111,6 +109,9 @@ def verify_proposal(
     """
     try:
         _verify_proposal(group, queued, env, demands, strict=strict, link=link)
+        if link is None:
+            # Who continues a group does what its members agreed on there.
+            authorize_proposal(group, queued.proposal, queued.sender, env)
     except MLSError as error:
         error.index = index
         raise
@@ -292,22 +293,6 @@ def verify_external_list(proposals: Sequence[QueuedProposal]) -> None:
     _verify_psks_once(proposals)
 
 
-def verify_return_shown(
-    group: GroupState, proposals: Sequence[QueuedProposal], settings: Settings, *, own: bool = False
-) -> None:
-    """Check that who replaces a leaf from outside shows that it was a member, by a resumption PSK of the group.
-
-    A signature key alone, which many groups may share, does not do unless settings say so. Raises Refused, or
-    UsageError for an external commit of our `own`. RFC 9420 §12.4.3.2.
-    """
-    names = (each.proposal.psk.psk for each in proposals if isinstance(each.proposal, PreSharedKey))
-    is_shown = any(isinstance(psk, ResumptionPSK) and psk.psk_group_id == group.context.group_id for psk in names)
-    returns = any(isinstance(each.proposal, Remove) for each in proposals)
-    fits = is_shown or settings.resync_without_psk or not returns
-    text = "a leaf is replaced from outside without a resumption PSK of the group"
-    require(fits, UsageError if own else Refused, "N-E06", text, code=Code.RESYNC_DISABLED)
-
-
 def verify_joiner(
     group: GroupState, leaf: LeafNode, index: LeafIndex, applied: Applied, env: Environment, *, strict: bool = False
 ) -> None:
@@ -324,6 +309,7 @@ def verify_joiner(
         if env.policy.identity(present.credential) == identity:
             _verify_other_client(applied.tree, leaf, other, "R-12.4.3.2-10", env)
     env.accept(leaf.credential, leaf.signature_key, Place.EXTERNAL_JOIN, replaces=replaced)
+    authorize_joiner(group, leaf, index, applied.removed, applied.psks, env)
 
 
 def _verify_resync(group: GroupState, leaf: LeafNode, removed: LeafIndex, env: Environment) -> Credential:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from mls.epoch.admission import verify_return_shown
+from mls.epoch.authorization import authorize_commit
 from mls.epoch.effect import Effect, effect_of
 from mls.epoch.environment import Environment
 from mls.epoch.limits import verify_commit_size, verify_width
@@ -21,7 +23,6 @@ from mls.epoch.proposals import (
     verify_joiner,
     verify_list,
     verify_replacement,
-    verify_return_shown,
 )
 from mls.epoch.state import GroupState
 from mls.epoch.transition import provisional_context, verify_epoch
@@ -163,6 +164,7 @@ def _merge_path(
 ) -> tuple[RatchetTree, LeafIndex]:
     if isinstance(content.content.sender, MemberSender):
         committer, tree = content.content.sender.leaf_index, applied.tree
+        authorize_commit(group, committer, None if path is None else path.leaf_node, env)
         if path is None:
             return tree, committer
         _verify_path_leaf_source(path.leaf_node)

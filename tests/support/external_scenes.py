@@ -51,7 +51,8 @@ class Outsider:
     info: GroupInfo
 
     def leaf(self, **changes: object) -> LeafContent:
-        content = LeafContent(BasicCredential(self.name), self.keys, own_capabilities())
+        listed = own_capabilities(self.client._roles.extension_types)
+        content = LeafContent(BasicCredential(self.name), self.keys, listed)
         return replace(content, **changes)  # type: ignore[arg-type]  # fields of a leaf's content
 
     def join(self, *, replaces: int | None = None, leaf: LeafContent | None = None, **options: object) -> ExternalJoin:

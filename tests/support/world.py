@@ -28,6 +28,7 @@ from mls import (
     Settings,
     StagedCommit,
 )
+from mls.identity.roles import EVERYTHING_ALLOWED, RolePolicy
 from mls.intents import Intent
 from mls.receiving import Received
 from mls.store.seam import Store
@@ -48,6 +49,7 @@ class World:
         self._seed = seed
         self._settings = settings
         self._own_settings: dict[str, Settings] = {}
+        self._roles: dict[str, RolePolicy] = {}
         self._starts = 0
 
     # Clients.
@@ -58,6 +60,7 @@ class World:
         *,
         store: Store | None = None,
         policy: CredentialPolicy = ANYONE,
+        roles: RolePolicy = EVERYTHING_ALLOWED,
         **settings: Any,  # noqa: ANN401  (fields of Settings)
     ) -> Client:
         """Make a client; the same seed, name and order of calls give the same keys."""
@@ -68,10 +71,12 @@ class World:
             self.stores[name],
             identity,
             policy=policy,
+            roles=roles,
             settings=self._own_settings[name],
             clock=lambda: self.now,
             entropy=self.entropy(name),
         )
+        self._roles[name] = roles
         self.clients[name] = created
         return created
 
@@ -85,6 +90,7 @@ class World:
         return Client.open(
             store,
             policy=policy,
+            roles=self._roles[name],
             settings=self._own_settings[name],
             clock=lambda: self.now,
             entropy=self.entropy(name),
