@@ -158,12 +158,9 @@ def _left_over(tree: EncodedTree, sizes: Integers, owner: int, child: int) -> in
             continue
         if sizes[x] > 0:
             listed = height == 0 and lists(tree, owner, x >> 1)
-            if not listed and found >= 0:
+            if (not listed and found >= 0) or not _lists_all(tree, owner, x):
                 return -1
             found = found if listed else x
-            for i in range(tree.places[N_UNMERGED, x]):
-                if not lists(tree, owner, unmerged_at(tree, x, i)):
-                    return -1
             n_seen += sizes[x]
         # What follows the subtree of x to its right: the node whose left end comes next, and is as high as can be.
         following = x + (1 << height)
@@ -171,6 +168,15 @@ def _left_over(tree: EncodedTree, sizes: Integers, owner: int, child: int) -> in
             break
         x = _highest_beginning_at(following + 1, child)
     return found
+
+
+@kernel
+def _lists_all(tree: EncodedTree, owner: int, x: int) -> bool:
+    """Whether `owner` lists every leaf that is unmerged at `x`."""
+    n_listed = 0
+    for i in range(tree.places[N_UNMERGED, x]):
+        n_listed += lists(tree, owner, unmerged_at(tree, x, i))
+    return bool(n_listed == tree.places[N_UNMERGED, x])
 
 
 @kernel
