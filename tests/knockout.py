@@ -2,8 +2,8 @@
 
 A rule that is checked is let pass; what is shown by faults has them planted; the codec is compiled without the check.
 Tests that should notice are those that were observed to end in an error with the rule, or for a fault those that bear
-its ID, cheapest first. Everything is forked from one process that has collected the tests. Exit code 0 says that all
-was noticed; survivors are listed.
+its ID, cheapest first; where rules are named, only tests that bear them are looked at. Everything is forked from one
+process that has collected the tests. Exit code 0 says that all was noticed; survivors are listed.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from tests.faults import faults
 from tests.support.conformance import fault_knockouts, marked
 from tests.support.knocking import Knockout, Verdict, be_quiet, of_rule, reports_of, verdicts
 from tests.support.observation import Observations, Observer
+from tests.support.rule_sites import Watch, watched
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,6 +70,8 @@ class _Knockouts(Observer):
         """Knock out rule after rule. Returns true, so that pytest does not run the tests itself."""
         began = time.monotonic()
         items = {item.nodeid: item for item in session.items}
+        with watched(Watch()):
+            pass  # Forks inherit what this reads and compiles.
         observed = self._observe(list(items.values()))
         print(f"observed {len(observed.seconds)} tests in {time.monotonic() - began:.0f} s", flush=True)
         chosen = self._chosen(observed, list(items.values()))
@@ -79,14 +82,11 @@ class _Knockouts(Observer):
         return True
 
     def _observe(self, items: list[pytest.Item]) -> Observations:
-        """Run tests in a fork, and return what they saw; where rules are named, their own tests first."""
-        wanted = None if self._rules is None else self._chosen_rules()
-        if wanted is not None:
+        """Run tests in a fork, and return what they saw; where rules are named, only the tests that bear them."""
+        if self._rules is not None:
             tests = marked(items)
-            bearing = {test for rule in wanted for test in tests.get(rule, [])}
-            observed = self._observe_forked([item for item in items if item.nodeid in bearing])
-            if all(observed.tests_seeing_refused(rule) for rule in wanted if _is_refusing(rule)):
-                return observed
+            bearing = {test for rule in self._chosen_rules() for test in tests.get(rule, [])}
+            items = [item for item in items if item.nodeid in bearing]
         return self._observe_forked(items)
 
     def _observe_forked(self, items: list[pytest.Item]) -> Observations:

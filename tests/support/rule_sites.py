@@ -87,6 +87,7 @@ def _refused_rules(tree: ast.AST) -> list[str]:
     return [str(arguments[1].value) for arguments in named if isinstance(arguments[1], ast.Constant)]
 
 
+@cache
 def _noting(function: types.FunctionType) -> types.CodeType:
     module = ast.parse(source_of(function))
     rules = _refused_rules(module)
