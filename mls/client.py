@@ -24,7 +24,7 @@ from mls.epoch.leaves import verify_key_package
 from mls.epoch.limits import verify_suite_allowed
 from mls.epoch.members import leaf_nodes
 from mls.epoch.state import EpochState
-from mls.epoch.welcome import references
+from mls.epoch.welcome import read_welcome
 from mls.errors import Code, InvalidFraming, InvalidWelcome, StorageError, UsageError, WrongGroup
 from mls.events import PendingCommit
 from mls.group import Group
@@ -49,12 +49,11 @@ from mls.messages import (
     MLSMessage,
     ProtocolVersion,
     ResumptionPSK,
-    Welcome,
     WireFormat,
 )
 from mls.outsider import propose_oneself
 from mls.receiving import Received
-from mls.rules import require, require_here, require_kind
+from mls.rules import require, require_here
 from mls.schedule.secret_tree import SecretTree
 from mls.settings import Settings
 from mls.store.candidates import Candidate
@@ -66,6 +65,7 @@ from mls.store.client_records import (
     consumption,
     identity_key,
     key_package_key,
+    knows_reference,
     not_after,
     pack_bundle,
     pack_identity,
@@ -82,7 +82,7 @@ from mls.store.seam import Store
 from mls.store.standing import Standing, limits_of, load_standing
 from mls.succession import Continuation, create_first_commit, origin_of, plan_branch, plan_successor
 from treekem.suite import Entropy, HPKEPrivateKey
-from treekem.wire import decode, encode
+from treekem.wire import encode
 
 _GROUP_ID_LENGTH: Final = 16
 
@@ -320,11 +320,12 @@ class Client:
         Refused. RFC 9420 §12.4.3.1.
         """
         verify_message(welcome)
-        read_header(welcome, self._settings)
+        header = read_header(welcome, self._settings)
         verify_tree_size(ratchet_tree, self._settings, InvalidWelcome)
-        text, body = "the message is no Welcome", decode(MLSMessage, welcome).body
-        body = require_kind(body, Welcome, InvalidWelcome, "R-6-06", text, code=Code.WRONG_WIRE_FORMAT)
-        bundle = addressed_bundle(self._store, references(body))
+        is_welcome, text = header.wire_format is WireFormat.WELCOME, "the message is no Welcome"
+        require(is_welcome, InvalidWelcome, "R-6-06", text, code=Code.WRONG_WIRE_FORMAT)
+        body = read_welcome(welcome, knows_reference(self._store), self._settings.max_leaves)
+        bundle = addressed_bundle(self._store, [entry.new_member for entry in body.secrets])
         try:
             state, inviter = join_by_welcome(body, bundle, ratchet_tree, self._environment())
         finally:

@@ -30,6 +30,7 @@ from mls.events import (
     SentProposal,
     StagedCommit,
 )
+from mls.header import read_header
 from mls.intents import ALL, Intent, NewLeaf, Update
 from mls.merging import drop_expired, merge_transition
 from mls.messages import (
@@ -321,12 +322,20 @@ class Group:
         with self._exclusive():
             self._verify_alive()
             verify_message(data)
-            candidate = self._standing.candidates.get(candidate_name(data))
+            env = self._environment()
+            candidate = self._candidate_in(data, env)
             if candidate is not None:
                 return self._own_commit(candidate)
-            return receive_message(self._standing, data, self._store, self._environment())
+            return receive_message(self._standing, data, self._store, env)
 
     # Inside.
+
+    def _candidate_in(self, data: bytes, env: Environment) -> Candidate | None:
+        """Return the own commit that came back; only what is for this group and epoch is hashed to find it."""
+        header, standing = read_header(data, env.settings), self._standing
+        if (header.group_id, header.epoch) != (standing.group_id, standing.state.epoch):
+            return None
+        return standing.candidates.get(candidate_name(data)) if standing.candidates else None
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Final
 
 from mls.crypto import CipherSuite
 from mls.epoch.environment import Environment
 from mls.epoch.proposals import Applied
 from mls.epoch.state import EpochState
 from mls.epoch.transition import NextEpoch
-from mls.errors import Code, InvalidCiphertext, InvalidWelcome
+from mls.errors import Code, InvalidCiphertext, InvalidWelcome, MalformedMessage
 from mls.messages import (
     EncryptedGroupSecrets,
     Extension,
@@ -36,7 +37,9 @@ from treekem.index import LeafIndex, common_ancestor, node_of
 from treekem.nodes import HPKECiphertext
 from treekem.path import PathPlan
 from treekem.suite import HPKEPrivateKey, PathSecret
-from treekem.wire import decode, encode
+from treekem.wire import UInt16, decode, decode_prefix, encode
+
+_ENVELOPE: Final = 4  # The bytes of version and wire format.
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,36 @@ def open_group_info(
     return decode(GroupInfo, plaintext)
 
 
-def references(welcome: Welcome) -> Sequence[bytes]:
-    """Return the references of the key packages that a Welcome is for."""
-    return tuple(entry.new_member for entry in welcome.secrets)
+def read_welcome(data: bytes, is_known: Callable[[bytes], bool], max_entries: int) -> Welcome:
+    """Return the Welcome in an MLSMessage without the entries of others, whose references we do not know.
+
+    Anyone can send three bytes for an entry, so entries are read one by one and dropped, and no more of them than a
+    group may have leaves. Raises MalformedMessage or InvalidWelcome. RFC 9420 §12.4.3.1.
+    """
+    suite, offset = decode_prefix(UInt16, data, _ENVELOPE)
+    entries, offset = decode_prefix(bytes, data, offset)
+    start = offset - len(entries)
+    sealed, end = decode_prefix(bytes, data, offset)
+    is_whole, message = end == len(data), f"{len(data) - end} bytes after the Welcome"
+    require(is_whole, MalformedMessage, "R-2.1-08", message, code=Code.TRAILING_DATA)
+    addressed = tuple(each for each in _entries(entries, start, max_entries) if is_known(each.new_member))
+    return Welcome(suite, addressed, sealed)
+
+
+def _entries(data: bytes, start: int, most: int) -> Iterator[EncryptedGroupSecrets]:
+    """Yield the entries in `data`, which begins at byte `start` of its message."""
+    index, offset = 0, 0
+    while offset < len(data):
+        fits, message = index < most, f"the Welcome has more than {most} entries"
+        require(fits, InvalidWelcome, "S-max_leaves", message, code=Code.LIMIT_EXCEEDED)
+        try:
+            entry, offset = decode_prefix(EncryptedGroupSecrets, data, offset)
+        except MalformedMessage as error:
+            error.index, error.where, error.offset = (
+                index,
+                f"Welcome.secrets[{index}].{error.where}",
+                start + error.offset,
+            )
+            raise
+        yield entry
+        index += 1

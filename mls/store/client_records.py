@@ -9,7 +9,7 @@ psk/<id>             an external pre-shared key
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from mls.crypto import SignatureKeyPair, SignaturePrivateKey, cipher_suite
@@ -82,6 +82,15 @@ def not_after(key_package: KeyPackage) -> int:
     """Return the second in which a key package ends to be valid."""
     source = key_package.leaf_node.source
     return source.lifetime.not_after if isinstance(source, KeyPackageSource) else 0
+
+
+def knows_reference(store: Store) -> Callable[[bytes], bool]:
+    """Return whether a reference is of a key package that this client has, or that it remembers to have used.
+
+    The store is read once, however many references are asked for: a Welcome may name as many as it likes.
+    """
+    known = frozenset(name for prefix in (KEY_PACKAGES, CONSUMED) for name, _ in store.scan(prefix))
+    return lambda reference: key_package_key(reference) in known or consumed_key(reference) in known
 
 
 def addressed_bundle(store: Store, references: Sequence[bytes]) -> KeyPackageBundle:

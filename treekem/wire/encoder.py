@@ -6,11 +6,11 @@ An encoder is a function `(value[, given]) -> bytes`. It says that it refuses a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from struct import error as packing_error
 from struct import pack
-from typing import assert_never
+from typing import Any, assert_never
 
 from treekem.errors import UsageError
 from treekem.wire.decoder import ARRAY_CODES
@@ -30,6 +30,9 @@ from treekem.wire.shapes import (
 )
 from treekem.wire.source import Source
 from treekem.wire.varint import encode_varint
+
+_MOST_PIECES = 4096
+"""How many elements are joined at once: each costs an object of some 40 bytes until then, and may itself be of one."""
 
 REFUSALS = (AttributeError, KeyError, OverflowError, TypeError, ValueError, packing_error, UsageError)
 """What an encoder raises on a value that its shape does not hold."""
@@ -52,6 +55,11 @@ def encoder_of(shape: Shape) -> Callable[..., bytes]:
     writer.source.line(f"return {writer.joined(parts)}")
     given = ", given=None" if isinstance(shape, StructShape) and shape.has_context else ""
     return writer.source.compile("encode", f"value{given}")
+
+
+def _join_long(encode: Callable[[Any], bytes], elements: Sequence[Any]) -> bytes:
+    starts = range(0, len(elements), _MOST_PIECES)
+    return b"".join([b"".join(map(encode, elements[start : start + _MOST_PIECES])) for start in starts])
 
 
 class _Writer:
@@ -133,7 +141,9 @@ class _Writer:
             code = ARRAY_CODES[element.width]
             self.source.line(f'{content} = {self.source.bind(pack)}(f">{{len({value})}}{code}", *{value})')
         else:
-            self.source.line(f'{content} = b"".join(map({self.source.bind(encoder_of(element))}, {value}))')
+            encode, join = self.source.bind(encoder_of(element)), self.source.bind(_join_long)
+            self.source.line(f'{content} = b"".join(map({encode}, {value})) if len({value}) <= {_MOST_PIECES} else \\')
+            self.source.line(f"    {join}({encode}, {value})")
         return [self._header(f"len({content})"), content]
 
     def _optional_part(self, inner: Shape, value: str) -> str:
