@@ -75,11 +75,12 @@ def run(n: int, seed: int) -> None:
     assert stages["accepted"] < SMALLEST_SHARE * n
 
 
-@pytest.mark.rfc("R-12.4.2-06", "R-9.2-05", "R-12.4.3.1-29", "R-6.1-13")
+@pytest.mark.rfc("R-12.4.2-06", "R-9.2-05", "R-12.4.3.1-29", "R-6.1-13", "N-C12")
 def test_mutants_are_refused() -> None:
     run(2_600, seed=9420)
 
 
+@pytest.mark.rfc("N-C12")
 @pytest.mark.slow
 def test_many_mutants_are_refused() -> None:
     run(100_000, seed=1)

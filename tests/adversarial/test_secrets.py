@@ -83,6 +83,7 @@ def test_a_secret_is_independent_of_what_it_was_made_of() -> None:
         secret.copy()
 
 
+@pytest.mark.rfc("B40", "B52")
 def test_a_wipe_overwrites() -> None:
     secret = Secret(MATERIAL)
     buffer = secret._buffer
@@ -91,6 +92,7 @@ def test_a_wipe_overwrites() -> None:
     assert bytes(buffer) == bytes(8)
 
 
+@pytest.mark.rfc("B01", "B23")
 @pytest.mark.parametrize("other", [b"", b"hunter2", b"hunter2!!", b"hunter2?", bytes(8)])
 def test_comparison_is_of_all_bytes(other: bytes) -> None:
     assert ct_eq(Secret(MATERIAL), MATERIAL)

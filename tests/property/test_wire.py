@@ -171,6 +171,7 @@ def assert_one_verdict(annotation: object, data: bytes) -> None:
         assert encode_as(annotation, verdict) == data
 
 
+@pytest.mark.rfc("B02")
 @given(CASES)
 def test_values_survive_the_wire(case: tuple[object, object]) -> None:
     annotation, value = case
@@ -211,6 +212,7 @@ MESSAGES = [
 ]
 
 
+@pytest.mark.rfc("N-C12")
 @given(
     st.sampled_from(MESSAGES),
     st.lists(st.sampled_from([0, 1, 2, 3, 4, 5, 6, 8, 0x40, 0xC0]), max_size=120).map(bytes) | st.binary(max_size=80),

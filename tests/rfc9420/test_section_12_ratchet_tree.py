@@ -46,14 +46,14 @@ def test_trees_are_padded_to_the_next_full_size() -> None:
 
 
 @pytest.mark.parametrize("entries", [[], [BLANK], [LEAF, BLANK], [LEAF, BLANK, OTHER_LEAF, BLANK, BLANK]])
-@pytest.mark.rfc("R-12.4.3.3-03")
+@pytest.mark.rfc("R-12.4.3.3-03", "N-C09")
 def test_an_empty_tree_and_one_that_ends_in_a_blank_are_refused(entries: list[bytes]) -> None:
     expected = ("R-12.4.3.3-03", Code.MALFORMED_TREE)
     assert refusal(RatchetTree.decode, vector(*entries)) == expected
 
 
 @pytest.mark.parametrize("entries", [[PARENT], [LEAF, OTHER_LEAF], [LEAF, BLANK, PARENT], [LEAF, PARENT, BLANK, LEAF]])
-@pytest.mark.rfc("R-12.4.3.3-05")
+@pytest.mark.rfc("R-12.4.3.3-05", "N-C09")
 def test_leaves_and_parents_in_each_others_places_are_refused(entries: list[bytes]) -> None:
     expected = ("R-12.4.3.3-05", Code.MALFORMED_TREE)
     assert refusal(RatchetTree.decode, vector(*entries)) == expected
@@ -86,6 +86,7 @@ def test_an_error_names_the_entry_and_the_byte() -> None:
     assert misplaced.value.index == 3
 
 
+@pytest.mark.rfc("N-C09")
 def test_a_vector_longer_than_allowed_is_refused() -> None:
     for entries, n_leaves in (([LEAF], 1), ([LEAF, PARENT, OTHER_LEAF], 2), ([LEAF, *[BLANK] * 5, LEAF], 4)):
         data = vector(*entries)
@@ -98,6 +99,7 @@ def test_a_vector_longer_than_allowed_is_refused() -> None:
     assert refusal(RatchetTree.decode, vector(bytes(1000)), 8)[0] == "S-max_leaves"
 
 
+@pytest.mark.rfc("N-C10")
 @pytest.mark.parametrize("last", [b"", LEAF], ids=["blanks alone", "a member at the end"])
 def test_many_blanks_cost_little(last: bytes) -> None:
     data = vector(LEAF, bytes(2**20 - 1), last)

@@ -258,7 +258,7 @@ def test_a_group_info_is_signed_by_the_member_that_it_names(scene: Scene) -> Non
         scene.assert_refused(inviter.message(info=info), *refused)
 
 
-@pytest.mark.rfc("R-12.4.3.1-12", "N-W05")
+@pytest.mark.rfc("R-12.4.3.1-12", "N-W05", "B24")
 def test_the_group_is_of_the_suite_and_version_of_the_key_package(scene: Scene) -> None:
     inviter = scene.inviter
     other = inviter.message(info=inviter.confirmed_info(cipher_suite=3))

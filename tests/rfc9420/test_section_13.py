@@ -72,7 +72,7 @@ def test_each_known_extension_has_one_home(kind: ExtensionType, place: str) -> N
     assert (caught.value.rule, caught.value.code) == ("R-13.4-08", Code.BAD_GROUP_INFO)
 
 
-@pytest.mark.rfc("R-13.4-08", "N-C04")
+@pytest.mark.rfc("R-13.4-08", "N-C04", "B10")
 @pytest.mark.parametrize("kind", [kind for kind in ExtensionType if kind is not ExtensionType.RATCHET_TREE])
 def test_a_known_extension_at_home_is_well_formed(kind: ExtensionType) -> None:
     body = BODIES[kind]
@@ -82,7 +82,7 @@ def test_a_known_extension_at_home_is_well_formed(kind: ExtensionType) -> None:
         assert caught.value.rule in rules
 
 
-@pytest.mark.rfc("R-13.4-05", "N-C08")
+@pytest.mark.rfc("R-13.4-05", "N-C08", "B25")
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("kind", [UNKNOWN_EXTENSION, 0x0A0A])
 def test_no_type_stands_twice_in_a_list(place: str, kind: int) -> None:

@@ -149,7 +149,7 @@ def test_epoch_sender_and_kind_choose_the_ratchet() -> None:
     assert tree.next_generation(LeafIndex(0), ContentType.COMMIT) == 1
 
 
-@pytest.mark.rfc("R-15-02")
+@pytest.mark.rfc("R-15-02", "N-M09")
 @pytest.mark.parametrize("kept", [0, 1, 3])
 def test_a_message_is_read_within_the_window_of_epochs(kept: int) -> None:
     world = World(max_past_epochs=kept)
@@ -259,7 +259,7 @@ def test_messages_of_an_epoch_are_counted_by_their_ratchet() -> None:
     assert said(bob, alice.encrypt(b"again")) == b"again"
 
 
-@pytest.mark.rfc("R-15.2-02", "R-12.4-02")
+@pytest.mark.rfc("R-15.2-02", "R-12.4-02", "N-M11")
 @pytest.mark.parametrize("author", [0, 1], ids=["own", "another's"])
 def test_a_change_of_the_group_goes_before_what_is_said(author: int) -> None:
     world = World()
@@ -291,7 +291,7 @@ def test_a_message_from_ahead_moves_the_ratchet_on() -> None:
         assert (event.data, event.generation) == (b"%d" % number, number)
 
 
-@pytest.mark.rfc("R-15.3-02", "R-15.3-04")
+@pytest.mark.rfc("R-15.3-02", "R-15.3-04", "B47")
 def test_keys_of_skipped_messages_are_bounded_for_all_senders_together() -> None:
     world = World(max_skipped_keys_per_group=4)
     alice, bob, carol = world.group(3)

@@ -120,7 +120,7 @@ def test_a_vector_counts_bytes_and_its_elements_fill_it() -> None:
     assert decode(tuple[UInt16, ...], b"\x04\0\1\0\2") == (1, 2)
 
 
-@pytest.mark.rfc("R-2.1-09")
+@pytest.mark.rfc("R-2.1-09", "N-C05")
 @pytest.mark.parametrize(
     ("kind", "data", "where"),
     [
@@ -158,7 +158,7 @@ def test_a_refusal_says_where() -> None:
     assert (behind_a_vector.rule, behind_a_vector.where) == ("R-2.1-07", "Commit.path")
 
 
-@pytest.mark.rfc("R-2.1-08")
+@pytest.mark.rfc("R-2.1-08", "N-C04")
 @pytest.mark.parametrize("value", [LEAF, CAPABILITIES, UpdateSource()])
 def test_what_stands_behind_the_object_is_refused(value: object) -> None:
     data = encode(value)
@@ -168,7 +168,7 @@ def test_what_stands_behind_the_object_is_refused(value: object) -> None:
     assert decode_prefix(type(value), data + b"\0") == (value, len(data))
 
 
-@pytest.mark.rfc("R-2.1-10")
+@pytest.mark.rfc("R-2.1-10", "N-C07")
 @pytest.mark.parametrize(
     ("kind", "good", "place"),
     [
@@ -187,7 +187,7 @@ def test_closed_enums_refuse_what_is_not_assigned(kind: object, good: bytes, pla
         assert (error.rule, error.code, error.offset) == ("R-2.1-10", Code.UNKNOWN_ENUM, place)
 
 
-@pytest.mark.rfc("R-2.1-11", "R-2.1-12")
+@pytest.mark.rfc("R-2.1-11", "R-2.1-12", "N-C07")
 def test_registered_numbers_are_kept_whether_known_or_not() -> None:
     capabilities = Capabilities((1, 2, 0xFFFF), (0, 0x0A0A), (0xF000,), (0,), (0x1234,))
     assert decode(Capabilities, encode(capabilities)) == capabilities
@@ -205,7 +205,7 @@ def test_a_body_of_an_unknown_type_is_refused() -> None:
     assert refusal(Commit, b"\x03\x01\x00\x63\x00").rule == "R-2.1-13"
 
 
-@pytest.mark.rfc("R-2.1-14")
+@pytest.mark.rfc("R-2.1-14", "B02")
 def test_what_is_decoded_encodes_to_the_same_bytes() -> None:
     data = encode(LEAF)
     assert encode(decode(LeafNode, data)) == data
@@ -214,7 +214,7 @@ def test_what_is_decoded_encodes_to_the_same_bytes() -> None:
     assert refusal(Envelope, b"\0\1\x40\x01x\0\1").rule == "R-2.1.2-03"
 
 
-@pytest.mark.rfc("R-2.1-15")
+@pytest.mark.rfc("R-2.1-15", "N-C10")
 @pytest.mark.parametrize("kind", [tuple[Node | None, ...], tuple[bytes, ...], tuple[UInt8, ...]])
 @pytest.mark.parametrize("last", [b"\0", b"\xff"])
 def test_memory_is_bounded_by_the_input(kind: object, last: bytes) -> None:
@@ -232,7 +232,7 @@ def test_memory_is_bounded_by_the_input(kind: object, last: bytes) -> None:
     assert peak < 16 * len(data)
 
 
-@pytest.mark.rfc("R-2.1-15")
+@pytest.mark.rfc("R-2.1-15", "N-C03")
 def test_an_announced_length_costs_nothing() -> None:
     tracemalloc.start()
     error = refusal(tuple[Node | None, ...], b"\xbf\xff\xff\xff")
@@ -251,7 +251,7 @@ def test_an_optional_is_one_octet_and_then_perhaps_a_value() -> None:
     assert misuse(UInt16 | None, 1 << 16).rule == "R-2.1-01"
 
 
-@pytest.mark.rfc("R-2.1.1-02")
+@pytest.mark.rfc("R-2.1.1-02", "N-C06")
 @pytest.mark.parametrize("octet", [2, 0x80, 0xFF])
 def test_other_presence_octets_are_refused(octet: int) -> None:
     assert decode(Commit, b"\0\0") == Commit((), None)
@@ -274,7 +274,7 @@ HEADERS = [
 ]
 
 
-@pytest.mark.rfc("R-2.1.2-01", "R-2.1.2-02")
+@pytest.mark.rfc("R-2.1.2-01", "R-2.1.2-02", "B09")
 @pytest.mark.parametrize(("length", "header"), HEADERS)
 def test_length_headers_are_the_shortest(length: int, header: str) -> None:
     assert encode_varint(length).hex() == header
@@ -283,7 +283,7 @@ def test_length_headers_are_the_shortest(length: int, header: str) -> None:
         assert encode_as(bytes, bytes(length)) == bytes.fromhex(header) + bytes(length)
 
 
-@pytest.mark.rfc("R-2.1.2-03")
+@pytest.mark.rfc("R-2.1.2-03", "N-C01")
 @pytest.mark.parametrize("header", ["4000", "4025", "403f", "80000000", "80000040", "80003fff"])
 def test_longer_headers_than_needed_are_refused(header: str) -> None:
     data = bytes.fromhex(header) + bytes(1 << 14)
@@ -305,7 +305,7 @@ def test_a_header_that_is_cut_short_is_truncated_whatever_its_beginning_says(hea
     assert (caught.value.rule, caught.value.code, caught.value.offset) == ("R-2.1-07", Code.TRUNCATED, 1)
 
 
-@pytest.mark.rfc("R-2.1.2-04")
+@pytest.mark.rfc("R-2.1.2-04", "N-C02")
 @pytest.mark.parametrize("header", ["c0", "ff", "c000000000000001"])
 def test_headers_with_the_bits_11_are_refused(header: str) -> None:
     data = bytes.fromhex(header)
@@ -317,7 +317,7 @@ def test_headers_with_the_bits_11_are_refused(header: str) -> None:
     assert (caught.value.rule, caught.value.offset) == ("R-2.1.2-04", 1)
 
 
-@pytest.mark.rfc("R-2.1.2-05")
+@pytest.mark.rfc("R-2.1.2-05", "N-C05")
 @pytest.mark.parametrize(
     ("kind", "data", "offset"),
     [

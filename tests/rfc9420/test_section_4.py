@@ -176,7 +176,7 @@ class Oracle:
 
 
 @pytest.mark.parametrize("n_leaves", [1 << d for d in range(13)])
-@pytest.mark.rfc("R-C-01")
+@pytest.mark.rfc("R-C-01", "B30")
 def test_index_arithmetic_equals_a_recursive_tree(n_leaves: int) -> None:
     oracle = Oracle(n_leaves)
     assert root(n_leaves) == oracle.root
@@ -199,7 +199,7 @@ def test_index_arithmetic_equals_a_recursive_tree(n_leaves: int) -> None:
         assert list(leaves_below(x)) == found
 
 
-@pytest.mark.rfc("R-C-01")
+@pytest.mark.rfc("R-C-01", "B22", "B30")
 def test_index_arithmetic_of_the_largest_tree() -> None:
     n_leaves = 2**32
     last = node_of(LeafIndex(n_leaves - 1))

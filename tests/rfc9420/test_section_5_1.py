@@ -84,7 +84,7 @@ def test_surplus_bits_of_a_candidate_are_cleared() -> None:
 
 
 @each_suite
-@pytest.mark.rfc("N-K12")
+@pytest.mark.rfc("N-K12", "B43")
 def test_the_random_source_is_watched(suite: CipherSuite, entropy: DeterministicEntropy) -> None:
     public = suite.generate_key_pair(entropy).public
     context = suite.seal_context(b"label", b"")
@@ -143,7 +143,7 @@ def test_an_aead_takes_its_own_lengths_only(suite: CipherSuite) -> None:
 
 
 @each_suite
-@pytest.mark.rfc("N-K08")
+@pytest.mark.rfc("N-K08", "B01")
 def test_a_tag_is_compared_at_full_length(suite: CipherSuite) -> None:
     key = Secret(b"key")
     tag = suite.mac(key, b"data")
@@ -267,7 +267,7 @@ def test_the_low_order_values_are_those_that_doubling_annihilates() -> None:
 
 
 @each_montgomery_kem
-@pytest.mark.rfc("N-K01", "R-5.1.1-04", "R-5.1.1-05")
+@pytest.mark.rfc("N-K01", "R-5.1.1-04", "R-5.1.1-05", "B43")
 def test_a_point_of_low_order_is_refused(kem: DHKEM, entropy: DeterministicEntropy) -> None:
     keys = low_order_keys(kem)
     assert len(set(keys)) == {DHKEM_X25519.id: 14, DHKEM_X448.id: 5}[kem.id]

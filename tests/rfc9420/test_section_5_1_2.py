@@ -163,7 +163,7 @@ def test_the_info_is_encrypt_context(suite: CipherSuite) -> None:
 
 
 @each_suite
-@pytest.mark.rfc("R-5.1.3-03")
+@pytest.mark.rfc("R-5.1.3-03", "B16")
 def test_whatever_is_wrong_with_a_ciphertext_is_refused(suite: CipherSuite, entropy: DeterministicEntropy) -> None:
     pair = suite.generate_key_pair(entropy)
     context = suite.seal_context(b"label", b"context")
@@ -179,7 +179,7 @@ def test_whatever_is_wrong_with_a_ciphertext_is_refused(suite: CipherSuite, entr
 
 
 @each_suite
-@pytest.mark.rfc("R-5.1.3-01", "N-K10")
+@pytest.mark.rfc("R-5.1.3-01", "N-K10", "B43")
 def test_one_context_serves_many_recipients(suite: CipherSuite, entropy: DeterministicEntropy) -> None:
     context = suite.seal_context(b"label", b"context")
     pairs = [suite.generate_key_pair(entropy) for _ in range(3)]
@@ -247,7 +247,7 @@ def test_a_generation_is_a_uint32(suite: CipherSuite) -> None:
 
 
 @each_suite
-@pytest.mark.rfc("R-8-03", "N-K09")
+@pytest.mark.rfc("R-8-03", "N-K09", "B43")
 def test_an_expansion_has_a_length_that_it_can_reach(suite: CipherSuite, entropy: DeterministicEntropy) -> None:
     secret, pair = Secret(bytes(suite.hash_length)), suite.generate_key_pair(entropy)
     enc, _ = suite.export_to(pair.public, b"", 1, entropy)

@@ -52,7 +52,7 @@ from treekem.wire import encode
 # §6: the envelope.
 
 
-@pytest.mark.rfc("R-6-04", "R-6-05", "R-17.10-01")
+@pytest.mark.rfc("R-6-04", "R-6-05", "R-17.10-01", "B24")
 @pytest.mark.parametrize("version", [0, 2, 0xFFFF])
 def test_another_version_is_refused(version: int) -> None:
     _, alice, bob, _ = public_world()
@@ -72,7 +72,7 @@ def test_an_unknown_wire_format_is_refused(number: int) -> None:
     assert isinstance(bob.receive(message), ApplicationMessage)
 
 
-@pytest.mark.rfc("R-6-06", "R-6-10")
+@pytest.mark.rfc("R-6-06", "R-6-10", "B17")
 def test_what_is_not_framed_for_a_group_is_refused_where_it_does_not_belong() -> None:
     world = World()
     alice, bob = world.group(2)
@@ -98,7 +98,7 @@ def test_what_is_not_framed_for_a_group_is_refused_where_it_does_not_belong() ->
     assert isinstance(client.receive(hello), ApplicationMessage)
 
 
-@pytest.mark.rfc("R-6-01")
+@pytest.mark.rfc("R-6-01", "N-M06")
 def test_application_data_travels_in_private_messages_only() -> None:
     world, alice, bob, carol = public_world()
     insider = Insider(world, alice)

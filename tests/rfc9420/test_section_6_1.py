@@ -189,7 +189,7 @@ def test_an_external_sender_is_listed_in_the_group_context() -> None:
     assert bob.is_retired
 
 
-@pytest.mark.rfc("R-6.1-10", "R-12.1.8-04")
+@pytest.mark.rfc("R-6.1-10", "R-12.1.8-04", "B35")
 def test_an_external_sender_proposes_what_it_may() -> None:
     world = World(external_senders=True)
     pair, extension = external(world)
@@ -318,7 +318,7 @@ def test_a_wrong_confirmation_tag_is_refused_though_the_signature_is_good(privat
 # §6.2: public messages.
 
 
-@pytest.mark.rfc("R-6.2-02", "R-6.2-03", "R-6.2-06", "R-12.4.2-02")
+@pytest.mark.rfc("R-6.2-02", "R-6.2-03", "R-6.2-06", "R-12.4.2-02", "B01")
 def test_a_membership_tag_is_compared_in_full() -> None:
     world, alice, bob, carol = public_world()
     genuine = alice.commit().message

@@ -95,7 +95,7 @@ def test_what_a_sender_outside_may_say_is_public() -> None:
     verify_sender(insider.framed(ApplicationData(b"hello")), PRIVATE)
 
 
-@pytest.mark.rfc("R-6.3-03", "R-6.3.1-06", "R-6.3.2-05", "R-16.4.1-01")
+@pytest.mark.rfc("R-6.3-03", "R-6.3.1-06", "R-6.3.2-05", "R-16.4.1-01", "N-M07")
 def test_the_header_of_a_private_message_is_authenticated() -> None:
     world, alice, bob, _ = public_world()
     genuine = alice.encrypt(b"hello", authenticated_data=b"data")
@@ -120,7 +120,7 @@ def test_the_header_of_a_private_message_is_authenticated() -> None:
     assert isinstance(bob.receive(genuine), ApplicationMessage)
 
 
-@pytest.mark.rfc("R-6.3.1-02", "R-6.3.1-03", "R-6.3.1-11", "R-15.1-01")
+@pytest.mark.rfc("R-6.3.1-02", "R-6.3.1-03", "R-6.3.1-11", "R-15.1-01", "N-M05")
 def test_padding_is_zero_and_of_the_senders_choice() -> None:
     world, alice, bob, _ = public_world()
     insider = Insider(world, alice)
@@ -146,7 +146,7 @@ def test_padding_is_zero_and_of_the_senders_choice() -> None:
     assert lengths == {300 + 16}
 
 
-@pytest.mark.rfc("R-6.3.1-04", "R-6.3.1-05", "R-6.3.1-08", "R-16.3-02")
+@pytest.mark.rfc("R-6.3.1-04", "R-6.3.1-05", "R-6.3.1-08", "R-16.3-02", "B31")
 def test_generations_rise_and_guards_are_fresh() -> None:
     world, alice, bob, _ = public_world()
     reader = Insider(world, bob)
@@ -175,7 +175,7 @@ def test_another_guard_than_the_one_used_does_not_open() -> None:
     assert isinstance(bob.receive(insider.private(signed)), ApplicationMessage)
 
 
-@pytest.mark.rfc("R-6.3.1-09", "R-16.5-01")
+@pytest.mark.rfc("R-6.3.1-09", "R-16.5-01", "B51")
 def test_an_insider_cannot_speak_for_another() -> None:
     world, alice, bob, carol = public_world()
     insider = Insider(world, alice)
@@ -193,7 +193,7 @@ def test_an_insider_cannot_speak_for_another() -> None:
     assert (event.sender.identity, event.generation) == (b"member-1", 0)
 
 
-@pytest.mark.rfc("R-6.3.1-12")
+@pytest.mark.rfc("R-6.3.1-12", "N-M14")
 def test_an_insider_can_encrypt_anothers_words_again() -> None:
     world, alice, bob, carol = public_world()
     said = Insider(world, bob).read(message := alice.encrypt(b"once"))
@@ -203,7 +203,7 @@ def test_an_insider_can_encrypt_anothers_words_again() -> None:
     assert (again.data, again.sender.identity, again.generation) == (b"once", b"member-0", 1)
 
 
-@pytest.mark.rfc("R-6.3.1-10", "R-15.2-01")
+@pytest.mark.rfc("R-6.3.1-10", "R-15.2-01", "N-M13")
 def test_an_epochs_messages_are_counted() -> None:
     world = World(messages_per_epoch=3)
     alice, bob = world.group(2)
@@ -244,7 +244,7 @@ def test_a_short_ciphertext_is_its_own_sample(length: int) -> None:
     assert_refused(bob, message, InvalidCiphertext, "R-5.1.3-03", Code.AEAD_FAILED)
 
 
-@pytest.mark.rfc("R-6.3.2-06", "R-6.3.2-07")
+@pytest.mark.rfc("R-6.3.2-06", "R-6.3.2-07", "N-M04", "B22", "B45")
 @pytest.mark.parametrize("kind", [ApplicationData(b"hello"), ProposalContent(RemoveProposal(LeafIndex(3)))])
 def test_sender_data_names_a_leaf_that_is_not_blank(kind: ApplicationData | ProposalContent) -> None:
     world = World()
@@ -259,7 +259,7 @@ def test_sender_data_names_a_leaf_that_is_not_blank(kind: ApplicationData | Prop
     assert not isinstance(bob.receive(insider.private(signed)), OwnMessage)
 
 
-@pytest.mark.rfc("R-6.3.2-07", "R-15.3-03", "R-15.3-04", "R-9.2-08")
+@pytest.mark.rfc("R-6.3.2-07", "R-15.3-03", "R-15.3-04", "R-9.2-08", "N-M03")
 def test_an_absurd_generation_changes_nothing() -> None:
     world, alice, bob, _ = public_world()
     insider = Insider(world, alice)

@@ -205,7 +205,7 @@ def test_the_interim_hash_covers_the_tag_with_its_length_even_at_epoch_0() -> No
     assert interim_transcript_hash(SUITE, EMPTY_TRANSCRIPT_HASH, tag) == SUITE.hash(b"\x20" + tag)
 
 
-@pytest.mark.rfc("R-6.1-14", "R-6.1-15")
+@pytest.mark.rfc("R-6.1-14", "R-6.1-15", "B01")
 def test_the_confirmation_tag_is_compared_whole() -> None:
     key = ConfirmationKey(b"k" * LENGTH)
     tag = confirmation_tag(SUITE, key, b"confirmed")

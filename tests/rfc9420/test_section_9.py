@@ -111,7 +111,7 @@ def test_a_spent_generation_stays_spent_though_its_ciphertext_is_dropped() -> No
     assert refusal(later.stage, A, COMMIT, 0)[1] == Code.KEY_CONSUMED
 
 
-@pytest.mark.rfc("R-9.1-05")
+@pytest.mark.rfc("R-9.1-05", "N-M03")
 def test_a_ratchet_ends_with_the_last_generation_of_a_uint32() -> None:
     tree = with_head_at(LAST)
     staged = tree.stage_next(A, APPLICATION)
@@ -179,7 +179,7 @@ def test_a_leaf_takes_its_whole_path_with_it(order: tuple[int, ...], nodes: set[
     assert {key for key in tree.records() if key.startswith("node/")} == {f"node/{x}" for x in nodes}
 
 
-@pytest.mark.rfc("R-9.2-01", "R-9.2-04")
+@pytest.mark.rfc("R-9.2-01", "R-9.2-04", "N-M10", "B44")
 def test_no_live_object_and_no_record_derives_a_consumed_key() -> None:
     chance = random.Random(9)
     tree = new_tree()
@@ -210,7 +210,7 @@ def derivable_keys(held: set[bytes], n_generations: int) -> set[bytes]:
     return known & (found | held)
 
 
-@pytest.mark.rfc("R-9.2-09")
+@pytest.mark.rfc("R-9.2-09", "B40")
 def test_what_is_deleted_is_overwritten() -> None:
     tree = new_tree()
     consume(tree, D, APPLICATION, 2)
@@ -265,7 +265,7 @@ def test_staging_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("generation", [0, 2, 5], ids=["skipped", "next", "ahead"])
-@pytest.mark.rfc("R-9.2-05")
+@pytest.mark.rfc("R-9.2-05", "N-M01a")
 def test_a_forged_message_leaves_the_genuine_one_its_key(generation: int) -> None:
     sender, receiver = new_tree(), new_tree()
     consume(receiver, A, APPLICATION, 1)
@@ -283,7 +283,7 @@ def test_a_forged_message_leaves_the_genuine_one_its_key(generation: int) -> Non
     assert refusal(receiver.stage, A, APPLICATION, generation) == ("R-9.2-08", Code.KEY_CONSUMED)
 
 
-@pytest.mark.rfc("R-9.2-08", "R-15.3-04")
+@pytest.mark.rfc("R-9.2-08", "R-15.3-04", "N-M02", "B26")
 def test_a_duplicate_is_refused_and_costs_nothing() -> None:
     tree = new_tree()
     consume(tree, A, APPLICATION, 0)

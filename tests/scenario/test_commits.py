@@ -89,7 +89,7 @@ def test_of_two_commits_one_wins_and_the_other_is_stale(private: bool, restarts:
     world.agree(alice, bob, carol)
 
 
-@pytest.mark.rfc("R-12.4.2-21", "R-14-02")
+@pytest.mark.rfc("R-12.4.2-21", "R-14-02", "B13")
 @FRAMES
 @RESTARTS
 def test_an_own_commit_that_comes_back_is_merged_from_what_was_kept(private: bool, restarts: bool) -> None:
@@ -112,6 +112,7 @@ def test_an_own_commit_that_comes_back_is_merged_from_what_was_kept(private: boo
     assert_refused(alice, second.message, WrongEpoch, "R-6-11", Code.WRONG_EPOCH)
 
 
+@pytest.mark.rfc("B13")
 @FRAMES
 def test_an_own_commit_that_was_discarded_is_not_taken_back(private: bool) -> None:
     world = World(private_handshakes=private)
@@ -239,6 +240,7 @@ def test_a_commit_may_leave_proposals_out_and_then_they_are_gone() -> None:
     assert carol.is_retired
 
 
+@pytest.mark.rfc("B13")
 @FRAMES
 def test_own_proposals_that_come_back_are_recognised(private: bool) -> None:
     world = World(private_handshakes=private)

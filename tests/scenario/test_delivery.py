@@ -45,7 +45,7 @@ def test_messages_arrive_in_any_order_and_each_once(restarts: bool) -> None:
         assert_refused(bob, message, UnavailableSecret, "R-9.2-08", Code.KEY_CONSUMED)
 
 
-@pytest.mark.rfc("R-15.3-02", "R-15.3-03", "R-15.3-04")
+@pytest.mark.rfc("R-15.3-02", "R-15.3-03", "R-15.3-04", "N-M03", "B47")
 def test_what_is_kept_for_late_messages_is_bounded() -> None:
     world = World(max_forward_steps=8, max_skipped_keys=3)
     alice, bob = world.group(2)
@@ -59,7 +59,7 @@ def test_what_is_kept_for_late_messages_is_bounded() -> None:
     assert heard(world.restart(bob), alice.encrypt(b"on")) == b"on"
 
 
-@pytest.mark.rfc("R-9.2-05", "R-6.3.1-09", "R-16.5-01")
+@pytest.mark.rfc("R-9.2-05", "R-6.3.1-09", "R-16.5-01", "N-M01a", "N-M01b")
 @RESTARTS
 def test_a_forgery_that_comes_first_does_not_cost_the_genuine_message(restarts: bool) -> None:
     world = World()
@@ -81,7 +81,7 @@ def test_a_forgery_that_comes_first_does_not_cost_the_genuine_message(restarts: 
         assert heard(bob, sent[number]) == b"%d" % number
 
 
-@pytest.mark.rfc("R-9.2-05", "R-12.4.2-06")
+@pytest.mark.rfc("R-9.2-05", "R-12.4.2-06", "N-M01b", "B46")
 def test_a_forged_handshake_does_not_cost_the_genuine_one() -> None:
     world = World()
     alice, bob, carol = world.group(3)
@@ -143,7 +143,7 @@ def test_a_proposal_is_recorded_once() -> None:
     assert len(bob.proposals) == 2
 
 
-@pytest.mark.rfc("R-9.2-01", "R-9.2-02", "R-6.3.1-07")
+@pytest.mark.rfc("R-9.2-01", "R-9.2-02", "R-6.3.1-07", "N-M10", "B08")
 def test_what_was_read_cannot_be_read_again_from_anything_that_is_held() -> None:
     world = World()
     alice, bob = world.group(2)

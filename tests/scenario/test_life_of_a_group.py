@@ -63,7 +63,7 @@ def test_create_add_talk_rekey_remove_agree(suite: int) -> None:
     assert groups[0].export_secret("label", b"context", 16).expose() not in secrets
 
 
-@pytest.mark.rfc("R-12.4.2-19", "R-16.6-01")
+@pytest.mark.rfc("R-12.4.2-19", "R-16.6-01", "N-M12")
 def test_who_is_removed_retires_and_keeps_nothing() -> None:
     world = World()
     alice, bob, carol = world.group(3)
@@ -140,7 +140,7 @@ def test_a_tree_shrinks_and_grows_and_leaves_are_used_again(restarts: bool) -> N
         world.agree(*groups)
 
 
-@pytest.mark.rfc("R-15-02", "R-6.1-07", "R-6.1-03")
+@pytest.mark.rfc("R-15-02", "R-6.1-07", "R-6.1-03", "N-M08", "B06")
 @pytest.mark.parametrize("restarts", [False, True], ids=["running", "restarted"])
 def test_a_late_message_is_verified_with_the_leaf_of_its_time(restarts: bool) -> None:
     world = World(max_past_epochs=3)
@@ -186,7 +186,7 @@ def test_a_leaf_that_was_blank_then_and_taken_since_sent_nothing() -> None:
         assert_refused(receiver, forged, InvalidFraming, "R-6.3.2-06", Code.UNVERIFIED)
 
 
-@pytest.mark.rfc("R-15-02", "R-6-11")
+@pytest.mark.rfc("R-15-02", "R-6-11", "N-M09")
 @pytest.mark.parametrize("kept", [0, 1, 2, 4])
 def test_past_epochs_are_kept_as_many_as_settings_say(kept: int) -> None:
     world = World(max_past_epochs=kept)
@@ -223,7 +223,7 @@ def test_a_tree_may_come_beside_the_welcome() -> None:
     world.agree(alice, bob, join(carol, pending))
 
 
-@pytest.mark.rfc("R-12.4.2-18", "R-11.2-01")
+@pytest.mark.rfc("R-12.4.2-18", "R-11.2-01", "N-M12")
 @pytest.mark.parametrize("restarts", [False, True], ids=["running", "restarted"])
 def test_a_reinit_freezes_the_group(restarts: bool) -> None:
     world = World()
