@@ -7,7 +7,8 @@ it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
+from types import CodeType, FunctionType
+from typing import Any, Final, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import cbor2
 
@@ -15,6 +16,7 @@ from mls.errors import Code, MLSError, StorageError
 
 _VERSION: Final = 1
 _LARGEST_INTEGER: Final = 2**64 - 1
+_KINDS: Final[dict[CodeType, tuple[Any, ...]]] = {}
 T = TypeVar("T")
 
 
@@ -48,11 +50,18 @@ def built(build: Callable[..., T], fields: Sequence[object]) -> T:
     CBOR names its types, so that a damaged record can hold any of them anywhere; what is not compared here would be
     noticed much later, far from the store.
     """
-    kinds = [kind for name, kind in get_type_hints(build).items() if name != "return"]
-    for number, (value, kind) in enumerate(zip(fields, kinds, strict=False)):
+    for number, (value, kind) in enumerate(zip(fields, _kinds_of(build), strict=False)):
         if not _fits(value, kind):
             raise TypeError(f"field {number} is a {type(value).__name__}")
     return build(*fields)
+
+
+def _kinds_of(build: Callable[..., object]) -> tuple[Any, ...]:
+    """Return the types of a function's parameters; they are worked out once for all closures of the same code."""
+    code = cast("FunctionType", build).__code__
+    if code not in _KINDS:
+        _KINDS[code] = tuple(kind for name, kind in get_type_hints(build).items() if name != "return")
+    return _KINDS[code]
 
 
 def _fits(value: object, kind: Any) -> bool:  # noqa: ANN401  (an annotation)
