@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import pytest
+
 from mls import Group, MLSError
 from mls.crypto import SignaturePrivateKey
 from mls.epoch.framing import membership_tag, open_private, open_public, open_sender_data, sign_content
@@ -194,13 +196,11 @@ def plaintext_of(content: AuthenticatedContent) -> bytes:
 def refusal(group: Group, message: bytes) -> MLSError:
     """Return the error that a message ends in, once it is certain that nothing else came of it."""
     before, stored = group.fingerprint(), records(group._store)
-    try:
-        event = group.receive(message)
-    except MLSError as error:
-        assert group.fingerprint() == before
-        assert records(group._store) == stored
-        return error
-    raise AssertionError(f"the message was taken for {event!r}")
+    with pytest.raises(MLSError) as caught:
+        group.receive(message)
+    assert group.fingerprint() == before
+    assert records(group._store) == stored
+    return caught.value
 
 
 def assert_refused(
