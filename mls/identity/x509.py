@@ -7,8 +7,8 @@ for messaging rather than the Web's. It demands:
 - of the chain: DER throughout, the end entity first (R-5.3-04), the rest in any order. Issuers that the verifier holds,
   as `intermediates` or trust anchors, may be left out (R-5.3-06). What does not lead to an anchor is ignored.
 - of the end entity: the leaf's signature key in the suite's encoding, hence an Ed25519, Ed448, P-256, P-384 or P-521
-  key (R-5.3-05); no CA; `digitalSignature`, where it has a key usage (N-X01); a purpose out of `purposes`, where it has
-  extended key usages (S-purposes); a subjectAltName or a subject (N-X02), of any type: no DNS name is asked for.
+  key (R-5.3-05); no CA; `digitalSignature`, where it has a key usage (N-X509-01); a purpose out of `purposes`, where it
+  has extended key usages (S-purposes); a subjectAltName or a subject, of any type (N-X509-02): no DNS name is wanted.
 - of every issuer, anchors included: `basicConstraints` with CA:TRUE, whose path length holds; `keyCertSign`, where it
   has a key usage; a purpose as above; a key of RSA, with 2048 bits at least, or of ECDSA on a NIST curve. The library
   takes no EdDSA key for an issuer, although it does for an end entity.
@@ -47,7 +47,7 @@ MESSAGING: Final = frozenset({IM_URI, ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedK
 """The purposes that fit a messaging client; a certificate of a Web server has none of them."""
 
 MAX_CERTIFICATE_BYTES: Final = 2**15
-"""The largest certificate that is read, N-X03: certificates are remembered, and anybody can send some."""
+"""The largest certificate that is read, N-X509-03: certificates are remembered, and anybody can send some."""
 
 
 def presented_names(certificate: x509.Certificate) -> tuple[x509.GeneralName, ...]:
@@ -162,7 +162,7 @@ class X509Chain:
     def _verify_use(self, certificate: x509.Certificate, place: Place) -> None:
         usage = _extension(certificate, x509.KeyUsage)
         signs = usage is None or usage.digital_signature
-        _accept(signs, place, "N-X01", "the end entity's key usage is not digitalSignature")
+        _accept(signs, place, "N-X509-01", "the end entity's key usage is not digitalSignature")
         fits = self._fits_purposes(_extension(certificate, x509.ExtendedKeyUsage))
         _accept(fits, place, "S-purposes", "the end entity's extended key usages are for something else")
 
@@ -207,7 +207,7 @@ class X509Chain:
 
     def _verify_names(self, certificate: x509.Certificate, place: Place) -> None:
         names = presented_names(certificate)
-        _accept(bool(names), place, "N-X02", "the end entity names nobody")
+        _accept(bool(names), place, "N-X509-02", "the end entity names nobody")
         expected = self.references is None or any(name in self.references for name in names)
         _accept(expected, place, "R-5.3.1-01", "none of the names presented is expected")
 
@@ -270,7 +270,7 @@ def _read_chain(credential: X509Credential, first: int | None = None) -> tuple[x
 def _read(der: bytes, position: int) -> x509.Certificate:
     is_small = len(der) <= MAX_CERTIFICATE_BYTES
     message = f"certificate {position} of a chain has {len(der)} bytes"
-    require(is_small, InvalidMessage, "N-X03", message, code=Code.LIMIT_EXCEEDED, index=position)
+    require(is_small, InvalidMessage, "N-X509-03", message, code=Code.LIMIT_EXCEEDED, index=position)
     try:
         return _decode_certificate(der)
     except Exception:  # The library does not list what it raises for what is no certificate.

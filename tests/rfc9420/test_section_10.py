@@ -258,7 +258,7 @@ def test_unknown_extensions_of_others_key_packages_are_ignored(world: World) -> 
 # How often a key package serves.
 
 
-@pytest.mark.rfc("R-10-13", "R-10-15", "R-16.8-02", "N-L12")
+@pytest.mark.rfc("R-10-13", "R-10-15", "R-16.8-02", "N-L12", "P12")
 def test_a_key_package_serves_once_unless_it_is_a_last_resort(world: World, groups: list[Group]) -> None:
     for last_resort in (False, True):
         client = world.client(f"joiner, {last_resort}")

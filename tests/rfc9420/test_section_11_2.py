@@ -99,7 +99,7 @@ def test_the_successor_is_what_the_reinit_announced() -> None:
     scene.assert_taken(scene.founder.welcome(scene.joiners, REINIT, extensions=(ASKS_NOTHING,)))
 
 
-@pytest.mark.rfc("R-11.2-03", "R-12.4.3.1-26")
+@pytest.mark.rfc("R-11.2-03", "R-12.4.3.1-26", "N-W09")
 def test_a_successor_begins_with_epoch_1(scene: Scene) -> None:
     scene.assert_refused(scene.founder.welcome(scene.joiners, REINIT, late=True), InvalidWelcome, "R-11.2-03")
     scene.assert_taken(scene.founder.welcome(scene.joiners, REINIT))
@@ -140,7 +140,7 @@ def test_who_has_not_merged_the_reinit_can_join_later() -> None:
     world.agree(new, join(joiner, first))
 
 
-@pytest.mark.rfc("R-11.2-07", "R-12.4.3.1-26")
+@pytest.mark.rfc("R-11.2-07", "R-12.4.3.1-26", "N-W09")
 def test_the_members_of_the_successor_are_those_of_the_group(scene: Scene) -> None:
     outsider = scene.world.client("outsider")
     for joiners, refused in (
@@ -196,7 +196,7 @@ def test_the_nonce_of_the_reinit_psk_is_whole(scene: Scene) -> None:
     scene.assert_taken(message)
 
 
-@pytest.mark.rfc("R-12.4.3.1-08")
+@pytest.mark.rfc("R-12.4.3.1-08", "N-W09")
 def test_a_group_continues_one_other_group_at_most(scene: Scene) -> None:
     message = scene.founder.welcome(scene.joiners, REINIT)
     joiner = scene.joiners[0]

@@ -100,13 +100,13 @@ def test_a_branch_is_of_the_suite_of_its_group(scene: Scene) -> None:
     scene.assert_taken(scene.founder.welcome(scene.joiners, BRANCH))
 
 
-@pytest.mark.rfc("R-11.3-04", "R-12.4.3.1-27")
+@pytest.mark.rfc("R-11.3-04", "R-12.4.3.1-27", "N-W09")
 def test_a_branch_begins_with_epoch_1(scene: Scene) -> None:
     scene.assert_refused(scene.founder.welcome(scene.joiners, BRANCH, late=True), InvalidWelcome, "R-11.3-04")
     scene.assert_taken(scene.founder.welcome(scene.joiners, BRANCH))
 
 
-@pytest.mark.rfc("R-11.3-05", "R-12.4.3.1-27")
+@pytest.mark.rfc("R-11.3-05", "R-12.4.3.1-27", "N-W09")
 def test_nobody_else_is_in_a_branch(scene: Scene) -> None:
     outsider = scene.world.client("outsider")
     message = scene.founder.welcome([*scene.joiners, outsider], BRANCH)

@@ -242,7 +242,7 @@ def test_a_sole_member_commits_at_any_leaf(leaf: int) -> None:
         world.agree(last, *joined)
 
 
-@pytest.mark.rfc("R-12.4.1-03", "R-7.5-12", "R-12.4.2-23")
+@pytest.mark.rfc("R-12.4.1-03", "R-7.5-12", "R-12.4.2-23", "B20")
 def test_a_blank_left_half_is_no_obstacle() -> None:
     world = World()
     groups = world.group(4)
@@ -264,7 +264,7 @@ def test_a_blank_left_half_is_no_obstacle() -> None:
     world.agree(carol, dave, erin)
 
 
-@pytest.mark.rfc("R-12.4.1-13", "R-7.5-04", "R-6.1-07")
+@pytest.mark.rfc("R-12.4.1-13", "R-7.5-04", "R-6.1-07", "B12")
 def test_a_committer_changes_its_signature_key_and_adds_somebody(scene: Scene) -> None:
     keys = scene.forger.new_signature_keys()
     client = scene.world.client("outsider")

@@ -75,7 +75,7 @@ def test_external_commits_are_off_unless_a_setting_says_otherwise() -> None:
             scene.assert_refused(message, Refused, "S-external_commits", Code.EXTERNAL_COMMIT_DISABLED)
 
 
-@pytest.mark.rfc("S-resync", "R-12.4.3.2-11", "N-E06")
+@pytest.mark.rfc("S-resync", "R-12.4.3.2-11", "N-E06", "P10")
 def test_former_leaves_are_replaced_only_where_a_setting_says_so() -> None:
     world = World(external_commits=True, resync_without_psk=True)
     scene = Scene(world, world.group(3))

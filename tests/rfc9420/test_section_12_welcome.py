@@ -314,7 +314,7 @@ def test_the_extensions_of_group_and_group_info_have_their_place(scene: Scene) -
             scene.assert_refused(inviter.message(info=info), InvalidGroupInfo, rule, code)
 
 
-@pytest.mark.rfc("R-12.4.3-06", "N-W06")
+@pytest.mark.rfc("R-12.4.3-06", "N-W06", "B04")
 def test_a_client_is_in_a_group_once(scene: Scene) -> None:
     package = scene.joiner.key_package(last_resort=True)
     alice = scene.groups[0]

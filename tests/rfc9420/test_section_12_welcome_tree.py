@@ -58,7 +58,7 @@ def test_the_tree_comes_inside_or_beside(scene: Scene) -> None:
     assert isinstance(scene.joiner.join(message, tree.encode()), Invitation)
 
 
-@pytest.mark.rfc("R-12.4.3.1-13", "R-12.4.3.3-08")
+@pytest.mark.rfc("R-12.4.3.1-13", "R-12.4.3.3-08", "N-T", "N-W12")
 def test_the_tree_is_the_one_that_was_agreed_on(scene: Scene) -> None:
     inviter = scene.inviter
     other = Extension(ExtensionType.RATCHET_TREE, tree_of(scene).remove_leaf(LeafIndex(0)).encode())
@@ -72,7 +72,7 @@ def parent_of(scene: Scene, x: int) -> ParentNode:
     return node
 
 
-@pytest.mark.rfc("R-12.4.3.1-14", "R-7.9.2-03")
+@pytest.mark.rfc("R-12.4.3.1-14", "R-7.9.2-03", "N-T")
 def test_every_parent_is_chained_to_a_leaf(scene: Scene) -> None:
     tree = tree_of(scene)
     root = parent_of(scene, 3)
@@ -104,7 +104,7 @@ def test_every_leaf_of_the_tree_is_judged(scene: Scene) -> None:
     scene.assert_refused(message, InvalidLeafNode, "R-7.3-13", Code.DUPLICATE_KEY)
 
 
-@pytest.mark.rfc("R-12.4.3.1-16", "R-12.4.3.1-17")
+@pytest.mark.rfc("R-12.4.3.1-16", "R-12.4.3.1-17", "B21", "N-T")
 def test_unmerged_leaves_are_below_and_listed_all_the_way(scene: Scene) -> None:
     tree = tree_of(scene)
     for unmerged in ((4,), (99,)):
@@ -125,7 +125,7 @@ def assert_any_refusal(scene: Scene, message: bytes) -> MLSError:
     return caught.value
 
 
-@pytest.mark.rfc("R-12.4.3.1-18", "R-16.7-01")
+@pytest.mark.rfc("R-12.4.3.1-18", "R-16.7-01", "N-T", "N-L08")
 def test_no_encryption_key_is_held_twice(scene: Scene) -> None:
     tree = tree_of(scene)
     shared = replace(parent_of(scene, 1), encryption_key=parent_of(scene, 3).encryption_key)

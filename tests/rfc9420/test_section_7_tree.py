@@ -60,26 +60,26 @@ def test_unmerged_leaves_in_order_are_accepted(unmerged: tuple[int, ...]) -> Non
 
 
 @pytest.mark.parametrize("unmerged", [(3, 1), (2, 2), (1, 3, 2)])
-@pytest.mark.rfc("R-7.1-02")
+@pytest.mark.rfc("R-7.1-02", "B21", "N-T")
 def test_unmerged_leaves_out_of_order_are_refused(unmerged: tuple[int, ...]) -> None:
     expected = ("R-7.1-02", Code.UNMERGED_LEAVES_INVALID)
     assert refusal(verify_tree_structure, merged(*unmerged), SUITE) == expected
 
 
 @pytest.mark.parametrize("leaf", [4, 8, 2**24, 2**31, 2**32 - 1], ids=["blank", "beyond", "far", "half", "last"])
-@pytest.mark.rfc("R-12.4.3.1-16")
+@pytest.mark.rfc("R-12.4.3.1-16", "B21", "N-T")
 def test_unmerged_leaves_that_do_not_exist_are_refused(leaf: int) -> None:
     expected = ("R-12.4.3.1-16", Code.UNMERGED_LEAVES_INVALID)
     assert refusal(verify_tree_structure, merged(leaf), SUITE) == expected
 
 
-@pytest.mark.rfc("R-12.4.3.1-16")
+@pytest.mark.rfc("R-12.4.3.1-16", "B21", "N-T")
 def test_unmerged_leaves_outside_the_subtree_are_refused() -> None:
     tree = with_parent(merged(5), 3, unmerged=(5,))
     assert refusal(verify_unmerged_leaves, tree)[0] == "R-12.4.3.1-16"
 
 
-@pytest.mark.rfc("R-12.4.3.1-17")
+@pytest.mark.rfc("R-12.4.3.1-17", "B21", "N-T")
 def test_unmerged_leaves_are_listed_all_the_way_down() -> None:
     tree = with_parent(merged(1), 3, unmerged=())
     assert refusal(verify_unmerged_leaves, tree) == ("R-12.4.3.1-17", Code.UNMERGED_LEAVES_INVALID)
@@ -95,7 +95,7 @@ def test_unmerged_leaves_are_listed_all_the_way_down() -> None:
 # §12.4.3.1 and §16.7: keys.
 
 
-@pytest.mark.rfc("R-12.4.3.1-18")
+@pytest.mark.rfc("R-12.4.3.1-18", "N-T")
 def test_a_parent_key_that_occurs_elsewhere_is_refused() -> None:
     # Checked though no parent has unmerged leaves.
     tree = merged()
@@ -141,7 +141,7 @@ def test_key_look_ups_follow_edits() -> None:
 
 
 @pytest.mark.parametrize("n_members", range(1, 9))
-@pytest.mark.rfc("R-7.7-03", "R-7.7-04", "R-12.1.3-03", "R-4.1-01")
+@pytest.mark.rfc("R-7.7-03", "R-7.7-04", "R-12.1.3-03", "R-4.1-01", "N-T")
 def test_every_pattern_of_removals(n_members: int) -> None:
     full = TreeGroup.of_size(n_members, b"removals").tree
     for kept in product((False, True), repeat=n_members):
@@ -310,7 +310,7 @@ def test_a_parent_that_was_changed_is_refused() -> None:
         refused_both_ways(with_parent(tree, x, parent_hash=b"\x00" * 32))
 
 
-@pytest.mark.rfc("R-7.9.2-03", "R-7.9-02")
+@pytest.mark.rfc("R-7.9.2-03", "R-7.9-02", "B19", "N-T")
 def test_a_parent_hash_that_was_emptied_is_refused() -> None:
     tree = grown_group().tree
     for x, node in tree.parents():
@@ -342,7 +342,7 @@ def test_only_leaves_of_commits_start_a_chain(source: UpdateSource) -> None:
     refused_both_ways(group.tree.with_nodes({NodeIndex(2): other}))
 
 
-@pytest.mark.rfc("R-7.9.2-03")
+@pytest.mark.rfc("R-7.9.2-03", "B18", "N-T")
 def test_a_blank_root_does_not_end_the_check() -> None:
     group = TreeGroup.of_size(8, b"blank root")
     group.update(LeafIndex(0))
@@ -367,7 +367,7 @@ class CollidingSuite(CipherSuite):
         return bytes(len(super().hash(data)))
 
 
-@pytest.mark.rfc("R-7.9.2-03")
+@pytest.mark.rfc("R-7.9.2-03", "N-T")
 def test_a_parent_with_two_chains_is_refused() -> None:
     suite = CollidingSuite(SUITE.id, SUITE.name, SUITE.hpke, SUITE.signatures)
     vouching = CommitSource(bytes(32))
@@ -379,7 +379,7 @@ def test_a_parent_with_two_chains_is_refused() -> None:
     assert refusal(reference.verify_parent_hashes, reference.nodes_of(twice), suite)[0] == "R-7.9.2-03"
 
 
-@pytest.mark.rfc("R-7.9.2-03")
+@pytest.mark.rfc("R-7.9.2-03", "P02", "N-T")
 def test_swapped_subtrees_are_refused() -> None:
     tree = grown_group().tree
     moved = {NodeIndex(x): tree.parent(NodeIndex(y)) for x, y in ((9, 13), (13, 9))}

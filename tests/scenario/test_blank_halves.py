@@ -163,7 +163,7 @@ def test_members_go_where_the_left_half_is_blank(n: int, kept: tuple[int, ...], 
 
 @pytest.mark.parametrize("suite", [2, 4])
 @pytest.mark.parametrize(("n", "kept"), [(4, (2, 3)), (8, (4, 7))])
-@pytest.mark.rfc("B20", "R-12.4.3.2-08", "R-12.1.2-04")
+@pytest.mark.rfc("B20", "R-12.4.3.2-08", "R-12.1.2-04", "B28")
 def test_updates_and_external_commits_where_the_left_half_is_blank(suite: int, n: int, kept: tuple[int, ...]) -> None:
     world = World(suite, external_commits=True, resync=True)
     groups = blanked(world, n, kept)

@@ -184,7 +184,7 @@ def test_a_group_may_refuse_those_who_return() -> None:
     assert (caught.value.code, caught.value.rule) == (Code.RESYNC_DISABLED, "S-resync")
 
 
-@pytest.mark.rfc("N-E07")
+@pytest.mark.rfc("N-E07", "P10")
 def test_an_old_group_info_does_not_lead_back(scene: Scene) -> None:
     old = scene.info
     bob = scene.world.clients["bob"]
@@ -265,7 +265,7 @@ def test_a_store_that_fails_leaves_everything_as_it_was(scene: Scene) -> None:
     assert_lively(scene.world, *scene.groups, commit.accept())
 
 
-@pytest.mark.rfc("R-10-13", "N-L12")
+@pytest.mark.rfc("R-10-13", "N-L12", "P12")
 def test_a_key_package_that_was_used_leaves_a_trace(scene: Scene) -> None:
     alice, package = scene.groups[0], scene.dora.key_package()
     other = scene.world.client("founder").create_group()

@@ -170,7 +170,7 @@ def test_a_late_message_is_verified_with_the_leaf_of_its_time(restarts: bool) ->
         erin.receive(late[2])
 
 
-@pytest.mark.rfc("R-15-02", "R-6.3.2-06")
+@pytest.mark.rfc("R-15-02", "R-6.3.2-06", "B06")
 def test_a_leaf_that_was_blank_then_and_taken_since_sent_nothing() -> None:
     world = World(max_past_epochs=3)
     alice, bob, carol = world.group(3)
