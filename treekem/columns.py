@@ -12,11 +12,14 @@ first blank one, which member is the last. RFC 9420 Appendix C.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, overload
 
 from treekem.index import LeafIndex, NodeIndex, level, node_width, root
 from treekem.nodes import Content, LeafSlot, ParentNode
+
+if TYPE_CHECKING:
+    from treekem.scanned import ScannedTree
 
 _BITS: Final = 6
 _FAN_OUT: Final = 1 << _BITS
@@ -34,10 +37,12 @@ class NodeColumns:
     Methods that take a node index expect one below `2 * n_leaves - 1`.
     """
 
-    __slots__ = ("_stratum", "_top", "n_leaves")
+    __slots__ = ("_stratum", "_top", "n_leaves", "scanned")
 
-    def __init__(self, n_leaves: int, top: _Block) -> None:
+    def __init__(self, n_leaves: int, top: _Block, scanned: ScannedTree | None = None) -> None:
         self.n_leaves = n_leaves
+        self.scanned = scanned
+        """The bytes in which the whole array came, until the first edit."""
         self._top = top
         self._stratum = _topmost_stratum(n_leaves)
 
@@ -45,6 +50,25 @@ class NodeColumns:
     def of(cls, n_leaves: int, nodes: Mapping[NodeIndex, Content]) -> NodeColumns:
         """Return an array that holds `nodes` and is blank elsewhere."""
         return cls(n_leaves, _BLANK[_topmost_stratum(n_leaves)]).replaced(nodes)
+
+    @classmethod
+    def of_scanned(cls, scanned: ScannedTree) -> NodeColumns:
+        """Return an array whose nodes stay in the bytes in which they came, and are made when somebody looks."""
+        below: list[_Block] = []
+        for stratum in range(_topmost_stratum(scanned.n_leaves) + 1):
+            blocks = []
+            for number, present in enumerate(scanned.present_in_blocks(stratum)):
+                children = tuple(below[number << _BITS : (number + 1) << _BITS]) if stratum else ()
+                missing = len(_BLANK[stratum].children) - len(children)
+                blocks.append(
+                    _Block(
+                        _ScannedNodes(scanned, stratum, number),
+                        (*children, *_BLANK[stratum].children[:missing]),
+                        present,
+                    )
+                )
+            below = [block if block.present or block.occupied else _BLANK[stratum] for block in blocks]
+        return cls(scanned.n_leaves, below[0], scanned)
 
     def node(self, x: NodeIndex) -> Content:
         """Return what place `x` holds."""
@@ -116,7 +140,7 @@ class NodeColumns:
         digests = block.digests.get(hash_name)
         if digests is None:
             return None
-        return digests.by_slot[slot] if blank_child is None else digests.by_blank_child.get(blank_child)
+        return digests.of_slot(slot) if blank_child is None else digests.by_blank_child.get(blank_child)
 
     def remember_digest(self, x: NodeIndex, hash_name: str, digest: bytes) -> None:
         """Remember the tree hash of node `x`; inside a blank block only that of its top node is kept."""
@@ -124,15 +148,37 @@ class NodeColumns:
         if blank_child is not None:
             block.digests_for(hash_name).by_blank_child[blank_child] = digest
         elif block is not _BLANK[_place(x)[0]]:
-            block.digests_for(hash_name).by_slot[slot] = digest
+            block.digests_for(hash_name).remember(slot, digest)
 
-    def blocks(self) -> Iterator[tuple[NodeIndex, tuple[Content, ...]]]:
+    def remember_digests(self, hash_name: str, digest_length: int, table: memoryview) -> None:
+        """Remember the tree hashes of all nodes, which stand in `table` one after another and are not copied."""
+        blocks = [(self._top, self._stratum, 0)]
+        while blocks:
+            block, stratum, number = blocks.pop()
+            if block is _BLANK[stratum]:
+                continue
+            digests = block.digests_for(hash_name)
+            digests.table = _DigestTable(table, digest_length, stratum, number)
+            for child, below in enumerate(block.children):
+                middle = _node_at(stratum - 1, number << _BITS | child, _MIDDLE)
+                if below is not _BLANK[stratum - 1]:
+                    blocks.append((below, stratum - 1, number << _BITS | child))
+                elif middle < node_width(self.n_leaves):
+                    place = middle * digest_length
+                    digests.by_blank_child[child] = bytes(table[place : place + digest_length])
+
+    def digest_table(self, hash_name: str) -> memoryview | None:
+        """Return the table that was given to `remember_digests`, until the first edit."""
+        digests = self._top.digests.get(hash_name)
+        return None if self.scanned is None or digests is None or digests.table is None else digests.table.table
+
+    def blocks(self) -> Iterator[tuple[NodeIndex, Sequence[Content]]]:
         """Yield the blocks that hold a node: the index of the first place, and the contents of the 63 places."""
         for number, contents in self.changed_blocks(NodeColumns(1, _BLANK[0])):
             if contents is not None:
                 yield number, contents
 
-    def changed_blocks(self, old: NodeColumns) -> Iterator[tuple[NodeIndex, tuple[Content, ...] | None]]:
+    def changed_blocks(self, old: NodeColumns) -> Iterator[tuple[NodeIndex, Sequence[Content] | None]]:
         """Yield the blocks that `old` does not share, as `blocks` does; `None` for a block that is blank now."""
         ours, theirs, stratum = self._top, old._top, self._stratum
         for missing in range(stratum + 1, old._stratum + 1):
@@ -167,11 +213,67 @@ def place_in_block(number: NodeIndex, slot: int) -> NodeIndex:
 class _Digests:
     """What is known under one hash function: the hashes of a block's nodes and of its children that are all blank."""
 
-    __slots__ = ("by_blank_child", "by_slot")
+    __slots__ = ("by_blank_child", "by_slot", "table")
 
     def __init__(self) -> None:
-        self.by_slot: list[bytes | None] = [None] * SLOTS_OF_BLOCK
+        self.table: _DigestTable | None = None
+        self.by_slot: list[bytes | None] = []
+        """Those that are not in the table; empty, or one for each place of the block."""
         self.by_blank_child: dict[int, bytes] = {}
+
+    def of_slot(self, slot: int) -> bytes | None:
+        """Return the hash of the node in a place, if it is known."""
+        known = self.by_slot[slot] if self.by_slot else None
+        return self.table.digest(slot) if known is None and self.table is not None else known
+
+    def remember(self, slot: int, digest: bytes) -> None:
+        """Add the hash of the node in a place."""
+        if not self.by_slot:
+            self.by_slot = [None] * SLOTS_OF_BLOCK
+        self.by_slot[slot] = digest
+
+
+class _DigestTable:
+    """The hashes of a block's nodes, in a table of those of a whole tree by node index."""
+
+    __slots__ = ("_digest_length", "_number", "_stratum", "table")
+
+    def __init__(self, table: memoryview, digest_length: int, stratum: int, number: int) -> None:
+        self.table = table
+        self._digest_length = digest_length
+        self._stratum = stratum
+        self._number = number
+
+    def digest(self, slot: int) -> bytes | None:
+        """Return the hash of the node in a place; `None` for a place outside of the tree."""
+        start = _node_at(self._stratum, self._number, slot) * self._digest_length
+        return bytes(self.table[start : start + self._digest_length]) or None
+
+
+class _ScannedNodes(Sequence[Content]):
+    """The nodes of a block, made out of bytes whenever somebody looks."""
+
+    __slots__ = ("_number", "_scanned", "_stratum")
+
+    def __init__(self, scanned: ScannedTree, stratum: int, number: int) -> None:
+        self._scanned = scanned
+        self._stratum = stratum
+        self._number = number
+
+    def __len__(self) -> int:
+        return SLOTS_OF_BLOCK
+
+    @overload
+    def __getitem__(self, slot: int) -> Content: ...
+    @overload
+    def __getitem__(self, slot: slice) -> tuple[Content, ...]: ...
+    def __getitem__(self, slot: int | slice) -> Content | tuple[Content, ...]:
+        if isinstance(slot, slice):
+            return tuple(map(self._content, range(SLOTS_OF_BLOCK)[slot]))
+        return self._content(range(SLOTS_OF_BLOCK)[slot])
+
+    def _content(self, slot: int) -> Content:
+        return self._scanned.content(_node_at(self._stratum, self._number, slot))
 
 
 class _Block:
@@ -183,11 +285,11 @@ class _Block:
 
     __slots__ = ("children", "digests", "leafy", "n_members", "nodes", "occupied", "present", "roomy")
 
-    def __init__(self, nodes: tuple[Content, ...], children: tuple[_Block, ...]) -> None:
+    def __init__(self, nodes: Sequence[Content], children: tuple[_Block, ...], present: int | None = None) -> None:
         self.nodes = nodes
         self.children = children
         self.digests: dict[str, _Digests] = {}
-        self.present: int = _mask(node is not None for node in nodes)
+        self.present: int = _mask(node is not None for node in nodes) if present is None else present
         self.occupied: int
         self.leafy: int
         self.roomy: int
@@ -207,12 +309,12 @@ class _Block:
         """Return the hashes known under `hash_name`, to read or to add to."""
         return self.digests.setdefault(hash_name, _Digests())
 
-    def edited(self, nodes: tuple[Content, ...], children: tuple[_Block, ...], stale: int) -> _Block:
+    def edited(self, nodes: Sequence[Content], children: tuple[_Block, ...], stale: int) -> _Block:
         """Return a block with other contents, which knows the same hashes but for the slots set in `stale`."""
-        block = _Block(nodes, children)
+        block = _Block(nodes, children, self.present if nodes is self.nodes else None)
         for hash_name, digests in self.digests.items():
             kept = block.digests_for(hash_name)
-            kept.by_slot = [None if stale >> slot & 1 else digest for slot, digest in enumerate(digests.by_slot)]
+            kept.by_slot = [None if stale >> slot & 1 else digests.of_slot(slot) for slot in range(SLOTS_OF_BLOCK)]
             kept.by_blank_child = {
                 child: digest
                 for child, digest in digests.by_blank_child.items()
@@ -306,7 +408,7 @@ def _cropped(top: _Block, stratum: int, n_leaves: int) -> _Block:
     """Return the topmost block with nothing beyond the last place of a tree of `n_leaves` leaves."""
     n_slots = node_width(n_leaves) >> _BITS * stratum
     blank = _BLANK[stratum]
-    nodes = top.nodes[:n_slots] + blank.nodes[n_slots:]
+    nodes = (*top.nodes[:n_slots], *blank.nodes[n_slots:])
     children = top.children[: n_slots + 1] + blank.children[n_slots + 1 :]
     # The hashes of the subtrees that stay do not change, and those of the others are unknown from now on.
     return top.edited(nodes, children, ~((1 << n_slots) - 1))
@@ -324,7 +426,7 @@ def _items(block: _Block, stratum: int, number: int) -> Iterator[tuple[NodeIndex
 
 def _differences(
     ours: _Block, theirs: _Block, stratum: int, number: int
-) -> Iterator[tuple[NodeIndex, tuple[Content, ...] | None]]:
+) -> Iterator[tuple[NodeIndex, Sequence[Content] | None]]:
     if ours is theirs:
         return
     if ours.nodes is not theirs.nodes and (ours.present or theirs.present):

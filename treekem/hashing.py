@@ -54,6 +54,8 @@ def verify_unmerged_leaves(tree: RatchetTree) -> None:
 
     RFC 9420 §7.1, §12.4.3.1.
     """
+    if tree.has_sound_lists():
+        return
     members = frozenset(leaf for leaf, _ in tree.leaves())
     for x, node in tree.parents():
         in_order = all(leaf < following for leaf, following in pairwise(node.unmerged_leaves))
@@ -106,11 +108,17 @@ def verify_parent_hashes(tree: RatchetTree, suite: TreeSuite) -> None:
 
     Raises InvalidTree. RFC 9420 §7.9.2.
     """
-    known: OriginalHashes = {}
-    for x, node in tree.parents():
-        n_links = sum(1 for _ in _valid_descendants(tree, suite, x, node, known))
+    found = tree.unlinked_parents(suite)
+    for x, n_links in _counted_links(tree, suite) if found is None else found:
         message = f"node {x} has {n_links} descendants with a valid parent hash where it must have one"
         require(n_links == 1, InvalidTree, "R-7.9.2-03", message, code=Code.PARENT_HASH_MISMATCH)
+
+
+def _counted_links(tree: RatchetTree, suite: TreeSuite) -> Iterator[tuple[NodeIndex, int]]:
+    """Yield every parent with the number of its descendants that have a valid parent hash."""
+    known: OriginalHashes = {}
+    for x, node in tree.parents():
+        yield x, sum(1 for _ in _valid_descendants(tree, suite, x, node, known))
 
 
 def _valid_descendants(

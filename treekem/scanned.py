@@ -68,6 +68,15 @@ class ScannedTree:
             None if field[places.HASH_LENGTH] < 0 else self.data[claimed : claimed + field[places.HASH_LENGTH]],
         )
 
+    def present_in_blocks(self, stratum: int) -> list[int]:
+        """Return a mask per block of a stratum of `treekem.columns`, with a bit for each node that is not blank."""
+        step = 64**stratum
+        present = self.places[places.LENGTH, step - 1 :: step] > 0
+        padded = np.zeros((-(-len(present) // 64), 64), np.bool_)
+        padded.reshape(-1)[: len(present)] = present
+        padded[:, -1] = False
+        return np.packbits(padded, axis=1, bitorder="little").view("<u8").ravel().tolist()
+
     def tree_hashes(self, hash_name: str, executor: Executor | None = None) -> Octets:
         """Return the tree hashes of all nodes, one per row; pieces are spread over the threads of an executor.
 
@@ -91,12 +100,13 @@ class ScannedTree:
         return parent_hashes.check_lists(self._encoded()) == parent_hashes.SOUND
 
     def unlinked_parents(
-        self, hash_name: str, digests: Octets, executor: Executor | None = None
+        self, hash_name: str, table: memoryview, executor: Executor | None = None
     ) -> Iterator[tuple[NodeIndex, int]]:
         """Yield the parents that have not just one descendant with a valid parent hash, and how many they have.
 
-        `digests` are the tree hashes. The lists of unmerged leaves must be sound. RFC 9420 §7.9.2.
+        `table` holds all tree hashes. The lists of unmerged leaves must be sound. RFC 9420 §7.9.2.
         """
+        digests = np.frombuffer(table, np.uint8).reshape(node_width(self.n_leaves), -1)
         is_parent = self.places[places.LENGTH] > 0
         is_parent[::2] = False
         links = np.zeros((4, 2 * int(is_parent.sum())), np.int32)

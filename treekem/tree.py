@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -58,7 +58,11 @@ class RatchetTree:
 
         RFC 9420 §12.4.3.3.
         """
-        n_entries, nodes = decode_ratchet_tree(data, max_entries=None if max_leaves is None else node_width(max_leaves))
+        max_entries = None if max_leaves is None else node_width(max_leaves)
+        scanned = tree_hashes.scanned_tree(data, max_entries) if len(data) >= tree_hashes.BYTES_FOR_KERNELS else None
+        if scanned is not None:
+            return cls(NodeColumns.of_scanned(scanned))
+        n_entries, nodes = decode_ratchet_tree(data, max_entries=max_entries)
         return cls(NodeColumns.of(1 << (n_entries // 2).bit_length(), nodes))
 
     def encode(self) -> bytes:
@@ -143,7 +147,23 @@ class RatchetTree:
 
     def tree_hash(self, suite: TreeSuite) -> bytes:
         """Return the tree hash of the root; Nh bytes. RFC 9420 §7.8."""
+        tree_hashes.remember_all(self._columns, suite)
         return self.node_hash(suite, root(self.n_leaves))
+
+    def unlinked_parents(self, suite: TreeSuite) -> Iterator[tuple[NodeIndex, int]] | None:
+        """Return the parents that have not just one descendant set together with them, and how many they have.
+
+        Kernels find them. `None` for a tree that they have not scanned, that was edited since, or whose lists of
+        unmerged leaves are not sound. RFC 9420 §7.9.2.
+        """
+        scanned, table = self._columns.scanned, tree_hashes.remember_all(self._columns, suite)
+        if scanned is None or table is None or not scanned.has_sound_lists():
+            return None
+        return scanned.unlinked_parents(suite.hash_name, table)
+
+    def has_sound_lists(self) -> bool:
+        """Whether kernels have found the lists of unmerged leaves to be sound. RFC 9420 §12.4.3.1."""
+        return self._columns.scanned is not None and self._columns.scanned.has_sound_lists()
 
     def node_hash(self, suite: TreeSuite, x: NodeIndex) -> bytes:
         """Return the tree hash of node `x`; Nh bytes. RFC 9420 §7.8."""
@@ -274,5 +294,5 @@ def _with_unmerged(node: ParentNode, leaf: LeafIndex) -> ParentNode:
     return ParentNode(node.encryption_key, node.parent_hash, unmerged)
 
 
-def _encoded_block(contents: tuple[Content, ...]) -> bytes:
+def _encoded_block(contents: Sequence[Content]) -> bytes:
     return encode_ratchet_tree((NodeIndex(slot), node) for slot, node in enumerate(contents) if node is not None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from treekem.columns import NodeColumns
 from treekem.index import LeafIndex, NodeIndex, is_leaf, leaf_of, leaves_below, left, level, right
@@ -21,11 +21,44 @@ from treekem.nodes import (
     TreeHashInput,
 )
 from treekem.suite import TreeSuite
-from treekem.wire import encode_as, encode_varint
+from treekem.wire import decode_varint, encode_as, encode_varint
+
+if TYPE_CHECKING:
+    from treekem.scanned import ScannedTree
 
 _BLANK_LEAF: Final = struct.Struct(">BIB")
 _BLANK_PARENT: Final = encode_as(TreeHashInput, ParentNodeHashInput(None, b"", b""))[:2]
 _BATCH_HEIGHT: Final = 5
+
+
+BYTES_FOR_KERNELS: Final = 1 << 22
+"""The length of a ratchet_tree vector from which on kernels are worth loading; `bench/README.md` says why."""
+
+
+def scanned_tree(data: bytes, max_entries: int | None) -> ScannedTree | None:
+    """Return a ratchet_tree vector as scanned by the kernels, or `None` if the decoder must say what is wrong with it.
+
+    RFC 9420 §12.4.3.3.
+    """
+    from treekem.scanned import ScannedTree  # noqa: PLC0415  (it loads numba, which only large trees want)
+
+    length, start = decode_varint(data)
+    return ScannedTree.of(data, start, max_entries) if length == len(data) - start else None
+
+
+def remember_all(columns: NodeColumns, suite: TreeSuite) -> memoryview | None:
+    """Return the hashes of all nodes of a scanned tree one after another, computed once; `None` for every other tree.
+
+    RFC 9420 §7.8.
+    """
+    if columns.scanned is None:
+        return None
+    known = columns.digest_table(suite.hash_name)
+    if known is not None:
+        return known
+    table = columns.scanned.tree_hashes(suite.hash_name).data.cast("B")
+    columns.remember_digests(suite.hash_name, suite.hash_length, table)
+    return table
 
 
 def node_hash(columns: NodeColumns, suite: TreeSuite, x: NodeIndex) -> bytes:

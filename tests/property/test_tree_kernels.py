@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 import pytest
@@ -13,14 +15,15 @@ from mls.crypto import cipher_suite
 from tests.property.test_tree import TwoTrees, steps
 from tests.support.tree_builder import leaf_named, parent_named, tree_of
 from treekem import reference
+from treekem.columns import NodeColumns
 from treekem.errors import InvalidTree, MLSError
-from treekem.hashing import _valid_descendants, verify_unmerged_leaves
+from treekem.hashing import _valid_descendants, verify_tree_structure, verify_unmerged_leaves
 from treekem.index import LeafIndex, NodeIndex, leaves_below
-from treekem.nodes import Content
+from treekem.nodes import Content, decode_ratchet_tree
 from treekem.scanned import ScannedTree
 from treekem.tree import RatchetTree
-from treekem.tree_hashes import OriginalHashes
-from treekem.wire import decode_varint, encode_varint
+from treekem.tree_hashes import BYTES_FOR_KERNELS, OriginalHashes
+from treekem.wire import decode_varint, encode, encode_varint
 
 SUITES = {1: "sha256", 4: "sha512", 7: "sha384"}
 
@@ -29,6 +32,11 @@ def scanned(data: bytes) -> ScannedTree:
     tree = ScannedTree.of(data, decode_varint(data, 0)[1])
     assert tree is not None
     return tree
+
+
+def kept(flat: ScannedTree) -> RatchetTree:
+    """Return a tree whose nodes stay in the bytes."""
+    return RatchetTree(NodeColumns.of_scanned(flat))
 
 
 def grown(seed: int, n_steps: int) -> RatchetTree:
@@ -52,7 +60,7 @@ def check(tree: RatchetTree, suite_id: int) -> None:
     assert [row.tobytes() for row in digests] == expected
     assert flat.has_sound_lists()
     if suite_id == 1:
-        assert list(flat.unlinked_parents("sha256", digests)) == []
+        assert list(flat.unlinked_parents("sha256", digests.data.cast("B"))) == []
 
 
 @given(steps)
@@ -158,7 +166,7 @@ def test_disturbed_trees_are_judged_alike(seed: int) -> None:
             continue
         known: OriginalHashes = {}
         links = [(x, len(list(_valid_descendants(tree, suite, x, node, known)))) for x, node in tree.parents()]
-        unlinked = list(flat.unlinked_parents("sha256", flat.tree_hashes("sha256")))
+        unlinked = list(kept(flat).unlinked_parents(suite) or ())
         assert unlinked == [(x, count) for x, count in links if count != 1]
         verdicts.append(not unlinked)
     assert 5 < sum(verdicts) < len(verdicts) - 5
@@ -174,3 +182,78 @@ def test_pieces_spread_over_threads_make_the_same_tree() -> None:
         spread = flat.tree_hashes("sha256", executor)
     assert (spread == flat.tree_hashes("sha256")).all()
     assert spread[2**14 - 1].tobytes() == tree.tree_hash(cipher_suite(1))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.rfc("R-7.8-05", "R-7.8-06")
+def test_a_tree_kept_in_its_bytes_is_like_any_other(seed: int) -> None:
+    random = Random(seed)
+    suite = cipher_suite(1)
+    plain = grown(seed, 60)
+    tree = kept(scanned(plain.encode()))
+    assert tree.encode() == plain.encode()
+    assert dict(tree.blocks()) == dict(plain.blocks())
+    assert (tree.n_members, tree.first_blank_leaf()) == (plain.n_members, plain.first_blank_leaf())
+    if seed % 2:
+        assert tree.tree_hash(suite) == plain.tree_hash(suite)
+        verify_tree_structure(tree, suite)
+    for _ in range(30):
+        members = [leaf for leaf, _ in plain.leaves()]
+        leaf = random.choice(members)
+        slot = leaf_named(str(random.random()))
+        match random.randrange(3):
+            case 0:
+                tree, plain = tree.update_leaf(leaf, slot), plain.update_leaf(leaf, slot)
+            case 1 if len(members) > 1:
+                tree, plain = tree.remove_leaf(leaf), plain.remove_leaf(leaf)
+            case _:
+                (tree, _), (plain, _) = tree.add_leaf(slot), plain.add_leaf(slot)
+        assert tree.tree_hash(suite) == plain.tree_hash(suite)
+        assert tree.encode() == plain.encode()
+        for x in map(NodeIndex, range(2 * tree.n_leaves - 1)):
+            assert tree.resolution(x) == plain.resolution(x)
+            assert tree.node_hash(suite, x) == plain.node_hash(suite, x)
+
+
+def test_a_wide_tree_of_blanks_is_kept_in_its_bytes() -> None:
+    suite = cipher_suite(1)
+    plain = tree_of(2**14, {0: leaf_named("a"), 20_000: leaf_named("b"), 2**15 - 2: leaf_named("c")})
+    tree = kept(scanned(plain.encode()))
+    assert tree.tree_hash(suite) == plain.tree_hash(suite)
+    for x in (0, 1, 31, 63, 127, 4095, 9000, 2**13 - 1, 2**14 - 1):
+        assert tree.node_hash(suite, NodeIndex(x)) == plain.node_hash(suite, NodeIndex(x))
+    assert tree.encode() == plain.encode()
+    shorter, longer = tree.remove_leaf(LeafIndex(2**14 - 1)), plain.remove_leaf(LeafIndex(2**14 - 1))
+    assert shorter.tree_hash(suite) == longer.tree_hash(suite)
+
+
+def large_vector(*, bad_at: float | None = None) -> bytes:
+    """Return a vector long enough for the kernels; on request with a node of the wrong kind at some share of it."""
+    leaf, parent = b"\1\1" + leaf_named("leaf").encoded, b"\1\2" + encode(parent_named("parent"))
+    n_entries = BYTES_FOR_KERNELS // len(leaf + parent) * 2 + 3
+    entries = [leaf if x % 2 == 0 else parent for x in range(n_entries)]
+    if bad_at is not None:
+        entries[int(bad_at * n_entries)] = leaf + parent
+    body = b"".join(entries)
+    return encode_varint(len(body)) + body
+
+
+def refusal_of(read: Callable[[], object]) -> tuple[object, ...]:
+    with pytest.raises(MLSError) as caught:
+        read()
+    error = caught.value
+    return type(error), error.code, error.rule, error.message, error.index
+
+
+@pytest.mark.rfc("R-12.4.3.3-05", "R-2.1-07", "R-2.1-08", "S-max_leaves")
+def test_a_large_tree_is_refused_in_the_words_of_the_decoder() -> None:
+    data = large_vector()
+    tree = RatchetTree.decode(data)
+    assert tree.unlinked_parents(cipher_suite(1)) is not None
+    assert tree.encode() == data
+
+    for bad in (data[:-1], data + b"\0", large_vector(bad_at=0.01), large_vector(bad_at=0.8)):
+        assert refusal_of(partial(RatchetTree.decode, bad)) == refusal_of(partial(decode_ratchet_tree, bad))
+    n_leaves = tree.n_leaves // 2
+    expected = refusal_of(lambda: decode_ratchet_tree(data, max_entries=2 * n_leaves - 1))
+    assert refusal_of(lambda: RatchetTree.decode(data, n_leaves)) == expected
