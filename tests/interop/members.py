@@ -76,7 +76,9 @@ class Ours:
 
     def __init__(self, world: World, name: str, *, private: bool = True) -> None:
         self.name = name
-        self.client = world.client(name, private_handshakes=private, external_commits=True, resync=True)
+        self.client = world.client(
+            name, private_handshakes=private, external_commits=True, resync=True, resync_without_psk=True
+        )
         self.group: Group
 
     def key_package(self) -> bytes:

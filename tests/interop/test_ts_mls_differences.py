@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from mls import Add, Extension, GroupContextExtensions, MLSError, Remove
-from mls.errors import InvalidCommit, InvalidKey
+from mls.errors import InvalidCommit, InvalidKey, InvalidTag
 from mls.messages import GroupInfo, MLSMessage
 from tests.interop.members import Ours, Table, Theirs
 from tests.interop.peer import Peer, PeerRefusedError
@@ -108,3 +108,28 @@ def test_they_want_all_parents_to_list_the_same_unmerged_leaves(peer: Peer) -> N
         theirs.join(made.welcome or b"", made.tree)
     for each in newcomers:
         each.join(made.welcome or b"", made.tree)
+
+
+@pytest.mark.rfc("R-6.1-15")
+def test_they_derive_a_secret_too_many_where_the_root_is_not_on_the_path(peer: Peer) -> None:
+    """§7.4: path secrets belong to the filtered direct path; the commit secret follows the last one (§12.4.2).
+
+    Once the left half of the tree is blank, the root is no part of that path; they derive a secret for it nevertheless.
+    """
+    world = World()
+    first, second, fourth = (Ours(world, name) for name in ("first", "second", "fourth"))
+    theirs = Theirs(peer, 1, "theirs")
+    table = Table(first)
+    table.add(first, second, theirs, fourth)
+    table.remove(fourth, first)
+
+    before = fourth.group.fingerprint()
+    made = theirs.commit(Remove(table.leaf_of(second)))
+    with pytest.raises(InvalidTag) as refused:
+        fourth.receive(made.message)
+    assert refused.value.rule == "R-6.1-15"
+    assert fourth.group.fingerprint() == before
+
+    made = fourth.commit(Remove(table.leaf_of(second)))
+    with pytest.raises(PeerRefusedError, match="confirmation tag"):
+        theirs.receive(made.message)
