@@ -42,7 +42,7 @@ class Scene:
         """Assert that a Welcome is refused, and that the genuine one is good afterwards."""
         refused = assert_join_refused(self.joiner, lambda: self.joiner.join(message, tree), (error, rule, code))
         invitation = self.joiner.join(self.inviter.message())
-        assert len(invitation.members) == 4
+        assert len(invitation.members) == len(self.groups) + 1
         return refused
 
     def with_tree(self, tree: RatchetTree) -> bytes:
