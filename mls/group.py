@@ -403,7 +403,7 @@ class Group:
             self._store.apply(batch)
             return
         limit = self._environment().settings.messages_per_epoch
-        text = "this epoch's messages are used up"
+        text = f"the {limit} messages of messages_per_epoch are sent: a commit gives new keys"
         require(key.generation < limit, UsageError, "R-15.2-01", text, code=Code.MUST_REKEY)
         self._store.apply({**batch, **standing.key_batch(standing.state.epoch, key)})
         standing.secret_tree.apply(key)

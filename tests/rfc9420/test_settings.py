@@ -67,6 +67,21 @@ def test_presets_are_settings() -> None:
         assert each.private_handshakes
 
 
+@pytest.mark.parametrize("make", PRESETS)
+def test_groups_live_under_each_preset(make: Callable[[], Settings]) -> None:
+    chosen = make()
+    world = World(**{field.name: getattr(chosen, field.name) for field in fields(chosen)})
+    alice, bob = world.group(2)
+    (carol,) = world.add(bob, world.client("carol"), others=[alice])
+    world.deliver(alice.propose(Update()).message, bob, carol)
+    world.commit(carol, (), alice, bob)
+    world.agree(alice, bob, world.restart(carol))
+    (event,) = world.deliver(alice.encrypt(b"hello"), bob)
+    assert isinstance(event, ApplicationMessage)
+    world.commit(bob, [Remove(carol.me)], alice)
+    world.agree(alice, bob)
+
+
 @pytest.mark.rfc("S-values")
 @pytest.mark.parametrize("name", [each.name for each in fields(Settings)])
 def test_a_value_that_makes_no_sense_is_refused_by_name(name: str) -> None:
@@ -198,6 +213,27 @@ def test_a_key_package_lasts_as_long_as_settings_say() -> None:
         source = package_of(client.key_package()).leaf_node.source
         assert isinstance(source, KeyPackageSource)
         assert source.lifetime.not_after - world.now == expected
+
+
+@pytest.mark.rfc("R-7.3-09")
+@pytest.mark.parametrize("skew", [0, HOUR])
+def test_clocks_may_be_off_by_as_much_as_settings_say(skew: int) -> None:
+    # Whoever makes a key package allows for it, and whoever judges one does.
+    world = World(clock_skew=skew)
+    alice, bob = world.group(2)
+    message = bob.propose(Add(world.client("carol").key_package(lifetime=DAY))).message
+    made = world.now
+    for moment, is_fine in (
+        (made - 2 * skew - 1, False),
+        (made - 2 * skew, True),
+        (made + DAY + skew, True),
+        (made + DAY + skew + 1, False),
+    ):
+        world.now = moment
+        if is_fine:
+            world.twin(alice).receive(message)
+        else:
+            assert_refused(alice, message, InvalidLeafNode, "R-7.3-09", Code.LIFETIME_INVALID)
 
 
 @pytest.mark.rfc("S-max_extensions")
