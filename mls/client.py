@@ -16,7 +16,6 @@ from mls.arguments import verify_bytes, verify_message
 from mls.crypto import cipher_suite
 from mls.drafting import read_key_package
 from mls.epoch.authorization import with_roles
-from mls.epoch.create_commit import LeafContent
 from mls.epoch.effect import member_of
 from mls.epoch.environment import Environment, Origin
 from mls.epoch.join import KeyPackageBundle, create_epoch_zero, join_by_welcome
@@ -42,7 +41,7 @@ from mls.joining import (
     verify_returning,
     verify_tree_size,
 )
-from mls.key_packages import Signer, create_key_package, demands_of_no_group, own_capabilities
+from mls.key_packages import Signer, create_key_package, demands_of_no_group, own_leaf_content
 from mls.messages import (
     Extension,
     GroupInfo,
@@ -53,6 +52,7 @@ from mls.messages import (
 )
 from mls.outsider import propose_oneself
 from mls.receiving import Received
+from mls.registry import NO_REGISTRY, Registry
 from mls.rules import require, require_here
 from mls.schedule.secret_tree import SecretTree
 from mls.settings import Settings
@@ -98,6 +98,7 @@ class Client:
         policy: CredentialPolicy,
         roles: RolePolicy,
         settings: Settings,
+        registry: Registry,
         clock: Callable[[], float],
         entropy: Entropy,
     ) -> None:
@@ -108,6 +109,7 @@ class Client:
         self._policy = policy
         self._roles = roles
         self._settings = settings
+        self._registry = registry
         self._clock = clock
         self._entropy = entropy
         self._groups: dict[bytes, Group] = {}
@@ -121,12 +123,14 @@ class Client:
         policy: CredentialPolicy,
         roles: RolePolicy = EVERYTHING_ALLOWED,
         settings: Settings | None = None,
+        registry: Registry = NO_REGISTRY,
         clock: Callable[[], float] = time.time,
         entropy: Entropy = os.urandom,
     ) -> Client:
         """Make a new client in an empty store, with a signature key of its own unless `identity` brings one.
 
-        `roles` says who may do what in groups; all their members must use the same. `clock` returns seconds since 1970.
+        `roles` says who may do what in groups; all their members must use the same. `registry` holds the types that the
+        application adds; `open` is told both again. `clock` returns seconds since 1970.
         Raises UsageError if the store holds a client already.
         """
         if store.read(CLIENT_KEY) is not None:
@@ -136,7 +140,9 @@ class Client:
         if key is None:
             key = suite.generate_signature_key_pair(entropy).private
         store.apply({CLIENT_KEY: pack_identity(identity, key)})
-        return cls.open(store, policy=policy, roles=roles, settings=settings, clock=clock, entropy=entropy)
+        return cls.open(
+            store, policy=policy, roles=roles, settings=settings, registry=registry, clock=clock, entropy=entropy
+        )
 
     @classmethod
     def open(
@@ -146,6 +152,7 @@ class Client:
         policy: CredentialPolicy,
         roles: RolePolicy = EVERYTHING_ALLOWED,
         settings: Settings | None = None,
+        registry: Registry = NO_REGISTRY,
         clock: Callable[[], float] = time.time,
         entropy: Entropy = os.urandom,
     ) -> Client:
@@ -158,7 +165,16 @@ class Client:
             raise StorageError("the store holds no client: create one")
         chosen = Settings() if settings is None else settings
         identity = unpack_identity(record)
-        return cls(store, identity, policy=policy, roles=roles, settings=chosen, clock=clock, entropy=entropy)
+        return cls(
+            store,
+            identity,
+            policy=policy,
+            roles=roles,
+            settings=chosen,
+            registry=registry,
+            clock=clock,
+            entropy=entropy,
+        )
 
     def __repr__(self) -> str:
         return f"<Client {self._policy.identity(self._identity.credential)!r}, {self._suite.name}>"
@@ -354,7 +370,7 @@ class Client:
         signer = self._signer(info.group_context.cipher_suite)
         keys = self._former_keys(info, signer, resync=resync)
         held = stored_epoch(self._store, info.group_context.group_id)
-        leaf = LeafContent(signer.credential, signer.copied_keys(), own_capabilities(env.roles.extension_types))
+        leaf = own_leaf_content(signer, env)
         joined = external_join(info, ratchet_tree, Entry(leaf, psks, keys, authenticated_data, held), env)
         return ExternalCommit(joined, env, partial(self._entered, resync=resync))
 
@@ -396,6 +412,7 @@ class Client:
             psk=lambda psk_id: stored_psk(self._store, psk_id),
             origin=self._origin,
             roles=self._roles,
+            registry=self._registry,
         )
 
     def _origin(self, link: ResumptionPSK) -> Origin | None:

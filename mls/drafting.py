@@ -10,10 +10,12 @@ from mls.arguments import leaf_to_remove, verify_bytes, verify_new_leaf
 from mls.crypto import CipherSuite, SignatureKeyPair, SignaturePrivateKey
 from mls.epoch.create_commit import LeafContent, own_leaf_content, sign_leaf
 from mls.epoch.environment import Environment
+from mls.epoch.grease import grease_extensions, greased, without_grease
 from mls.epoch.state import EpochState
 from mls.errors import Code, InvalidKeyPackage
 from mls.messages import (
     Add,
+    CustomProposal,
     ExternalPSK,
     GroupContextExtensions,
     KeyPackage,
@@ -39,6 +41,7 @@ _Drafted = (
     | intents.ResumptionPSK
     | intents.GroupContextExtensions
     | intents.ReInit
+    | CustomProposal
 )
 
 
@@ -71,7 +74,14 @@ def draft_leaf(state: EpochState, changes: intents.NewLeaf, env: Environment) ->
         # A copy is the group's to keep, and to wipe when it is replaced.
         private = changes.signature_key.copy()
         told["signature_keys"] = SignatureKeyPair(private, state.suite.signature_public_key(private))
-    return replace(own_leaf_content(state), **told)
+    content = own_leaf_content(state)
+    if not env.settings.grease or not {"capabilities", "extensions"}.intersection(told):
+        return replace(content, **told)
+    # What is replaced takes its meaningless values along, and gets others.
+    plain = without_grease(told.pop("extensions", content.extensions))
+    extensions = (*plain, *grease_extensions(env, plain))
+    capabilities = greased(told.pop("capabilities", content.capabilities), extensions, env)
+    return replace(content, **told, capabilities=capabilities, extensions=extensions)
 
 
 def draft_proposal(state: EpochState, intent: _Drafted, env: Environment) -> Proposal:
@@ -95,6 +105,8 @@ def draft_from(intent: _Drafted, group_id: bytes, suite: CipherSuite, entropy: E
             return GroupContextExtensions(extensions)
         case intents.ReInit():
             return ReInit(intent.group_id, intent.version, intent.cipher_suite, intent.extensions)
+        case CustomProposal():
+            return intent
         case _:
             assert_never(intent)
 

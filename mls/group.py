@@ -140,7 +140,7 @@ class Group:
         """Return a signed GroupInfo, for clients that join by an external commit. RFC 9420 §12.4.3."""
         with self._exclusive():
             self._verify_alive()
-            info = create_group_info(self._standing.state, ratchet_tree=ratchet_tree)
+            info = create_group_info(self._standing.state, self._environment(), ratchet_tree=ratchet_tree)
             return self._sized(encode(MLSMessage(ProtocolVersion.MLS10, info)), "max_welcome_bytes")
 
     def fingerprint(self) -> bytes:

@@ -7,7 +7,7 @@ from typing import Final
 
 from mls.crypto import SignaturePrivateKey
 from mls.epoch.effect import Member
-from mls.messages import Capabilities, Credential, Extension
+from mls.messages import Capabilities, Credential, CustomProposal, Extension
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,8 @@ class ReInit:
     version: int = 1
 
 
-Intent = Add | Remove | Update | PreSharedKey | ResumptionPSK | GroupContextExtensions | ReInit
-"""What `Group.propose` and `Group.commit` take."""
+Intent = Add | Remove | Update | PreSharedKey | ResumptionPSK | GroupContextExtensions | ReInit | CustomProposal
+"""What `Group.propose` and `Group.commit` take; a CustomProposal is made by its `ProposalDefinition`."""
 
 
 class _All:

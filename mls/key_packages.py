@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from mls.crypto import SUITES, CipherSuite, SignatureKeyPair, SignaturePrivateKey, cipher_suite
+from mls.epoch.create_commit import LeafContent
 from mls.epoch.environment import Environment
+from mls.epoch.grease import grease_extensions, greased
 from mls.epoch.join import KeyPackageBundle
 from mls.epoch.leaves import Demands, verify_key_package
 from mls.epoch.limits import verify_suite_allowed
@@ -69,8 +71,9 @@ def create_key_package(
     require(allowed, UsageError, "R-7.2-13", message, code=Code.LIFETIME_INVALID)
     init_keys, encryption_keys = suite.generate_key_pair(env.entropy), suite.generate_key_pair(env.entropy)
     span = Lifetime(max(0, env.now - settings.clock_skew), env.now + lifetime)
-    leaf = _signed_leaf(signer, encryption_keys.public, span, own_capabilities(env.roles.extension_types))
-    unsigned = KeyPackage(ProtocolVersion.MLS10, suite.id, init_keys.public, leaf, extensions, b"")
+    declared = (*extensions, *grease_extensions(env, extensions))
+    leaf = _signed_leaf(signer, encryption_keys.public, span, declared, env)
+    unsigned = KeyPackage(ProtocolVersion.MLS10, suite.id, init_keys.public, leaf, declared, b"")
     tbs = encode_unsigned(unsigned)
     package = replace(unsigned, signature=suite.sign_with_label(signer.keys.private, b"KeyPackageTBS", tbs))
     verify_key_package(package, demands_of_no_group(suite), env, strict=True)
@@ -78,24 +81,42 @@ def create_key_package(
     return KeyPackageBundle(package, init_keys.private, encryption_keys.private, keys, last_resort)
 
 
-def _signed_leaf(signer: Signer, encryption_key: bytes, lifetime: Lifetime, capabilities: Capabilities) -> LeafNode:
+def _signed_leaf(
+    signer: Signer, encryption_key: bytes, lifetime: Lifetime, declared: tuple[Extension, ...], env: Environment
+) -> LeafNode:
+    extensions = grease_extensions(env)
     unsigned = LeafNode(
         encryption_key=encryption_key,
         signature_key=signer.keys.public,
         credential=signer.credential,
-        capabilities=capabilities,
+        capabilities=greased(_capabilities_of(env), (*extensions, *declared), env),
         source=KeyPackageSource(lifetime),
-        extensions=(),
+        extensions=extensions,
         signature=b"",
     )
     tbs = leaf_node_tbs(unsigned, _POSITIONLESS)
     return replace(unsigned, signature=signer.suite.sign_with_label(signer.keys.private, b"LeafNodeTBS", tbs))
 
 
-def own_capabilities(extension_types: tuple[int, ...] = ()) -> Capabilities:
-    """Return what this engine supports beyond the defaults, with extensions that its policies read. RFC 9420 §7.2."""
-    credentials = tuple(int(known) for known in CredentialType)
-    return Capabilities((int(ProtocolVersion.MLS10),), tuple(SUITES), extension_types, (), credentials)
+def own_capabilities(extension_types: tuple[int, ...] = (), proposal_types: tuple[int, ...] = ()) -> Capabilities:
+    """Return what this engine supports beyond the defaults, with what policies read and the application adds.
+
+    RFC 9420 §7.2.
+    """
+    versions, credentials = (int(ProtocolVersion.MLS10),), tuple(int(known) for known in CredentialType)
+    return Capabilities(versions, tuple(SUITES), extension_types, proposal_types, credentials)
+
+
+def _capabilities_of(env: Environment) -> Capabilities:
+    extension_types = {*env.roles.extension_types, *env.registry.extension_types}
+    return own_capabilities(tuple(sorted(extension_types)), env.registry.proposal_types)
+
+
+def own_leaf_content(signer: Signer, env: Environment) -> LeafContent:
+    """Return what a client's leaf says in a group that it enters from outside. RFC 9420 §7.2, §12.4.3.2."""
+    extensions = grease_extensions(env)
+    capabilities = greased(_capabilities_of(env), extensions, env)
+    return LeafContent(signer.credential, signer.copied_keys(), capabilities, extensions)
 
 
 def demands_of_no_group(suite: CipherSuite) -> Demands:

@@ -59,6 +59,7 @@ from mls.messages import (
     ReInit,
     WireFormat,
 )
+from mls.registry import NO_REGISTRY, Registry
 from mls.rules import require, require_here, require_kind
 from mls.settings import Settings
 from treekem.wire import decode
@@ -121,11 +122,13 @@ class PublicGroup:
         policy: CredentialPolicy,
         roles: RolePolicy,
         settings: Settings,
+        registry: Registry,
         clock: Callable[[], float],
     ) -> None:
         self._policy = policy
         self._roles = roles
         self._settings = settings
+        self._registry = registry
         self._clock = clock
         self._view = _View(group, _NO_QUEUE, {})
         self._view = replace(self._view, shown=self._shown(self.members))
@@ -139,6 +142,7 @@ class PublicGroup:
         policy: CredentialPolicy,
         roles: RolePolicy = EVERYTHING_ALLOWED,
         settings: Settings | None = None,
+        registry: Registry = NO_REGISTRY,
         clock: Callable[[], float] = time.time,
     ) -> PublicGroup:
         """Begin to follow a group by a GroupInfo, and its tree where that comes beside it.
@@ -148,8 +152,9 @@ class PublicGroup:
         MalformedMessage, Unsupported or Refused. RFC 9420 §12.4.3.
         """
         chosen = Settings() if settings is None else settings
-        env = Environment(chosen, policy, int(clock()), _no_entropy, roles=roles)
-        return cls(_told(group_info, ratchet_tree, env), policy=policy, roles=roles, settings=chosen, clock=clock)
+        env = Environment(chosen, policy, int(clock()), _no_entropy, roles=roles, registry=registry)
+        group = _told(group_info, ratchet_tree, env)
+        return cls(group, policy=policy, roles=roles, settings=chosen, registry=registry, clock=clock)
 
     def __repr__(self) -> str:
         return f"<PublicGroup {self.group_id.hex()}, epoch {self.epoch}>"
@@ -223,7 +228,7 @@ class PublicGroup:
         require(header.is_framed, InvalidFraming, "R-6-06", text)
         verify_group(self.group_id, header.group_id)
         self._verify_epoch(header)
-        body = decode(MLSMessage, data).body
+        body = decode(MLSMessage, data, bodies=env.registry.bodies).body
         match body:
             case PrivateMessage(content_type=content_type, epoch=epoch):
                 return Opaque(content_type, epoch)
@@ -261,8 +266,8 @@ class PublicGroup:
     # Inside.
 
     def _environment(self) -> Environment:
-        now = int(self._clock())
-        return Environment(self._settings, self._policy, now, _no_entropy, self._known_keys, roles=self._roles)
+        now, known, registry = int(self._clock()), self._known_keys, self._registry
+        return Environment(self._settings, self._policy, now, _no_entropy, known, roles=self._roles, registry=registry)
 
     def _known_keys(self, identity: bytes) -> frozenset[bytes]:
         return self._view.shown.get(identity, frozenset())

@@ -12,7 +12,7 @@ from typing import cast
 from mls import intents
 from mls.crypto import CipherSuite, SignaturePrivateKey, cipher_suite
 from mls.drafting import draft_from
-from mls.epoch.extensions import GROUP_CONTEXT, external_senders, verify_extensions
+from mls.epoch.extensions import external_senders, verify_extensions
 from mls.epoch.framing import sign_content
 from mls.epoch.join import KeyPackageBundle
 from mls.epoch.limits import verify_extension_count
@@ -21,6 +21,7 @@ from mls.identity import Identity
 from mls.joining import read_group_info
 from mls.messages import (
     Add,
+    CustomProposal,
     ExternalSender,
     ExternalSenderIndex,
     FramedContent,
@@ -35,6 +36,7 @@ from mls.messages import (
     ReInit,
     WireFormat,
 )
+from mls.registry import GROUP_CONTEXT
 from mls.rules import require
 from mls.settings import Settings
 from treekem.suite import Entropy
@@ -47,6 +49,7 @@ Proposable = (
     | intents.ResumptionPSK
     | intents.GroupContextExtensions
     | intents.ReInit
+    | CustomProposal
 )
 """What an external sender may ask a group to do. RFC 9420 §12.1.8."""
 

@@ -72,7 +72,7 @@ def receive_message(standing: Standing, data: bytes, store: Store, env: Environm
     require(header.is_framed, InvalidFraming, "R-6-06", text)
     verify_group(standing.group_id, header.group_id)
     sight = _sight(standing, header, env)
-    body = decode(MLSMessage, data).body
+    body = decode(MLSMessage, data, bodies=env.registry.bodies).body
     match body:
         case PublicMessage():
             return _receive_public(standing, body, store, env)
@@ -126,7 +126,7 @@ def _receive_private(
     if sender_data.leaf_index == state.own.index:
         _verify_not_lost(message.content_type is ContentType.COMMIT)
         return OwnMessage(sender_data.generation)
-    opened = open_private(state.suite, message, sender_data, sight.keys, sight.context, sight.leaf)
+    opened = open_private(state.suite, message, sender_data, sight.keys, sight.context, sight.leaf, env.registry.bodies)
     inner = opened.content.content.content
     if not isinstance(inner, ApplicationData):
         return _receive_handshake(standing, opened.content, opened.key, store, env)

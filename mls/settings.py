@@ -115,6 +115,8 @@ class Settings:
     """Whether proposals of the group's external senders are accepted."""
     new_member_proposals: bool = False
     """Whether clients may propose their own addition."""
+    grease: bool = True
+    """Whether meaningless values stand among one's own capabilities and extensions, R-13.5-01."""
     padding: Callable[[int], int] = pad_to_power_of_two
     """Given the bytes of a plaintext, how many zeros follow it, R-15.1-01."""
 
@@ -179,6 +181,7 @@ class Settings:
             resync_without_psk=True,
             external_senders=True,
             new_member_proposals=True,
+            grease=False,
             padding=no_padding,
         )
 

@@ -18,6 +18,7 @@ from mls.epoch.proposals import (
     is_path_required,
     psks_of,
     verify_list,
+    verify_own_support,
     verify_replacement,
 )
 from mls.epoch.state import EpochState, GroupState, OwnLeaf
@@ -127,12 +128,10 @@ def create_commit(state: EpochState, order: CommitOrder, keys: SenderKeys, env: 
     RFC 9420 §12.4.1.
     """
     group, own = state.group, state.own
-    verify_commit_size(order.proposals, env.settings, own=True)
-    verify_list(order.proposals, own.index)
-    applied = apply_proposals(group, order.proposals, env, strict=True, link=order.link)
+    applied = _applied(group, order, own.index, env)
     psks = psks_of(applied.psks, env)
     leaf = order.leaf if order.leaf is not None else own_leaf_content(state)
-    wants_path = _wants_path(order)
+    wants_path = _wants_path(order, env)
     if wants_path:
         new = create_path(group, applied, applied.tree, own.index, leaf, env)
         _verify_own_path(group, new, own.index, applied, env)
@@ -167,6 +166,14 @@ def create_commit(state: EpochState, order: CommitOrder, keys: SenderKeys, env: 
     return CreatedCommit(message, welcome, Transition(effect, after, changed), key)
 
 
+def _applied(group: GroupState, order: CommitOrder, own: LeafIndex, env: Environment) -> Applied:
+    verify_commit_size(order.proposals, env.settings, own=True)
+    verify_list(order.proposals, own)
+    applied = apply_proposals(group, order.proposals, env, strict=True, link=order.link)
+    verify_own_support(applied, own)
+    return applied
+
+
 def own_leaf_content(state: EpochState) -> LeafContent:
     """Return what our present leaf says of us."""
     leaf = state.group.leaf_node(state.own.index)
@@ -176,8 +183,8 @@ def own_leaf_content(state: EpochState) -> LeafContent:
     return LeafContent(leaf.credential, keys, leaf.capabilities, leaf.extensions)
 
 
-def _wants_path(order: CommitOrder) -> bool:
-    required = is_path_required(order.proposals)
+def _wants_path(order: CommitOrder, env: Environment) -> bool:
+    required = is_path_required(order.proposals, env.registry)
     allowed = not required or order.path is not False
     require(allowed, UsageError, "R-12.4-08", "these proposals require a path", code=Code.PATH_REQUIRED)
     if order.leaf is not None and order.path is False:

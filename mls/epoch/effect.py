@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from mls.epoch.environment import Environment
 from mls.epoch.proposals import Applied, QueuedProposal
 from mls.epoch.state import GroupState
-from mls.messages import Credential, GroupContextExtensions, LeafNode, ReInit
+from mls.messages import Credential, CustomProposal, GroupContextExtensions, LeafNode, ReInit, Sender
 from treekem.index import LeafIndex
 
 
@@ -25,12 +25,20 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class CustomEffect:
+    """A proposal of a type that the application registered, which says what it means. RFC 9420 §13.2."""
+
+    sender: Sender
+    proposal: CustomProposal
+
+
+@dataclass(frozen=True, slots=True)
 class Effect:
     """What merging a commit changes.
 
     `committer` is the member that sent it, as of the new epoch; None where the commit removes us, as the tree after it
     is not ours to know. `updated` pairs members before and after. `new_devices` are members whose identity was known,
-    but not their key.
+    but not their key. `custom` are the proposals of the application's own types, in the order of the commit.
     """
 
     epoch: int
@@ -44,6 +52,7 @@ class Effect:
     removed_me: bool = False
     external: bool = False
     reinit: ReInit | None = None
+    custom: tuple[CustomEffect, ...] = ()
 
 
 def member_of(leaf: LeafIndex, node: LeafNode, env: Environment) -> Member:
@@ -86,11 +95,21 @@ def effect_of(
         updated=tuple(updated),
         new_devices=tuple(each for each in changed if _is_new_device(each, env)),
         psks=len(applied.psks),
-        extensions_changed=any(isinstance(each.proposal, GroupContextExtensions) for each in proposals),
+        extensions_changed=_is_told(proposals) or applied.extensions != before.extensions,
         removed_me=removed_me,
         external=external,
         reinit=applied.reinit,
+        custom=_custom_effects(proposals),
     )
+
+
+def _is_told(proposals: tuple[QueuedProposal, ...]) -> bool:
+    return any(isinstance(each.proposal, GroupContextExtensions) for each in proposals)
+
+
+def _custom_effects(proposals: tuple[QueuedProposal, ...]) -> tuple[CustomEffect, ...]:
+    pairs = ((each.sender, each.proposal) for each in proposals)
+    return tuple(CustomEffect(sender, proposal) for sender, proposal in pairs if isinstance(proposal, CustomProposal))
 
 
 def _is_new_device(member: Member, env: Environment) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from mls.identity import CredentialPolicy, Place, Subject
 from mls.identity.roles import EVERYTHING_ALLOWED, RolePolicy
 from mls.messages import Credential, PreSharedKeyID, ReInit, ResumptionPSK
+from mls.registry import NO_REGISTRY, Registry
 from mls.schedule.psk import PSK
 from mls.settings import Settings
 from treekem.suite import Entropy
@@ -52,7 +53,8 @@ def no_origin(link: ResumptionPSK) -> Origin | None:
 class Environment:
     """The arguments that every transition shares.
 
-    `now` is in seconds since 1970; `psk` returns keys to be wiped; `origin` the group and epoch that a PSK names.
+    `now` is in seconds since 1970; `psk` returns keys to be wiped; `origin` the group and epoch that a PSK names;
+    `registry` is what the application adds to the types of the protocol.
     """
 
     settings: Settings
@@ -63,6 +65,7 @@ class Environment:
     psk: Callable[[PreSharedKeyID], PSK | None] = no_psk
     origin: Callable[[ResumptionPSK], Origin | None] = no_origin
     roles: RolePolicy = EVERYTHING_ALLOWED
+    registry: Registry = NO_REGISTRY
 
     def accept(
         self, credential: Credential, signature_key: bytes, place: Place, replaces: Credential | None = None

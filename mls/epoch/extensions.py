@@ -14,13 +14,9 @@ from mls.messages import (
     ExternalSenders,
     RequiredCapabilities,
 )
+from mls.registry import GROUP_CONTEXT, GROUP_INFO, LEAF_NODE, NO_REGISTRY, Registry
 from mls.rules import require
 from treekem.wire import decode
-
-LEAF_NODE: Final = "leaf node"
-KEY_PACKAGE: Final = "key package"
-GROUP_CONTEXT: Final = "group context"
-GROUP_INFO: Final = "GroupInfo"
 
 _HOMES: Final[Mapping[int, str]] = {
     ExtensionType.APPLICATION_ID: LEAF_NODE,
@@ -39,10 +35,13 @@ _BODIES: Final = {
 NO_REQUIREMENTS: Final = RequiredCapabilities((), (), ())
 
 
-def verify_extensions(extensions: Iterable[Extension], place: str, error: type[MLSError]) -> None:
+def verify_extensions(
+    extensions: Iterable[Extension], place: str, error: type[MLSError], registry: Registry = NO_REGISTRY
+) -> None:
     """Check that a list holds each type once, known types only where they belong, and well-formed bodies of those.
 
-    Raises `error` or MalformedMessage. RFC 9420 §13.4.
+    What the application registered is known as well. Raises `error`, MalformedMessage, or what a rule of the
+    application raises. RFC 9420 §13.4.
     """
     seen: set[int] = set()
     for extension in extensions:
@@ -54,6 +53,16 @@ def verify_extensions(extensions: Iterable[Extension], place: str, error: type[M
         body = _BODIES.get(ExtensionType(kind)) if kind in _HOMES else None
         if body is not None:
             decode(body, extension.extension_data)
+        _verify_registered(extension, place, error, registry)
+
+
+def _verify_registered(extension: Extension, place: str, error: type[MLSError], registry: Registry) -> None:
+    kind = extension.extension_type
+    definition = registry.extension(kind)
+    if definition is not None:
+        at_home = place in definition.places
+        require(at_home, error, "R-13.4-08", f"extension {kind} has no place in a {place}")
+        definition.verify(decode(definition.body, extension.extension_data), place)
 
 
 def extension_data(extensions: Iterable[Extension], kind: ExtensionType) -> bytes | None:

@@ -27,6 +27,7 @@ from mls.messages import (
     Commit,
     Content,
     ContentType,
+    CustomProposal,
     ExternalSenderIndex,
     FramedContent,
     FramedContentAuthData,
@@ -52,7 +53,7 @@ from mls.schedule.key_schedule import MembershipKey, SenderDataSecret, sender_da
 from mls.schedule.secret_tree import SecretTree, StagedKey
 from treekem.index import LeafIndex
 from treekem.suite import Entropy
-from treekem.wire import UInt16, decode, decode_prefix, encode, encode_as
+from treekem.wire import Bodies, UInt16, decode, decode_prefix, encode, encode_as
 
 LeafLookup = Callable[[LeafIndex], LeafNode | None]
 """Returns a leaf of an epoch's tree, or None where it is blank or outside."""
@@ -146,10 +147,10 @@ def verify_sender(content: FramedContent, wire_format: WireFormat) -> None:
         case MemberSender():
             return
         case ExternalSenderIndex():
-            proposed = _proposal_type(inner)
+            proposed = isinstance(inner, ProposalContent) and _may_come_from_outside(inner)
             message = "an external sender may not send this"
             require(isinstance(inner, ProposalContent), InvalidFraming, "R-6.1-10", message)
-            require(proposed in EXTERNAL_PROPOSALS, InvalidFraming, "R-12.1.8-04", message)
+            require(proposed, InvalidFraming, "R-12.1.8-04", message)
         case NewMemberProposalSender():
             adds = isinstance(inner, ProposalContent) and isinstance(inner.proposal, Add)
             require(adds, InvalidFraming, "R-6.1-12", "a new member may propose its own addition only")
@@ -160,8 +161,9 @@ def verify_sender(content: FramedContent, wire_format: WireFormat) -> None:
     require(not is_private, InvalidFraming, "R-12.1.8-03", "a sender outside the group sends a PublicMessage")
 
 
-def _proposal_type(content: Content) -> int:
-    return _type_of(content) if isinstance(content, ProposalContent) else 0
+def _may_come_from_outside(content: ProposalContent) -> bool:
+    # Of types that the application has registered, its registry says so.
+    return isinstance(content.proposal, CustomProposal) or _type_of(content) in EXTERNAL_PROPOSALS
 
 
 def _type_of(content: ProposalContent) -> int:
@@ -301,9 +303,11 @@ def open_private(
     keys: SenderKeys,
     context: GroupContext,
     leaf: LeafLookup,
+    bodies: Bodies = (),
 ) -> Opened:
     """Return a PrivateMessage's content once it has decrypted and its signature verified; no key is consumed yet.
 
+    `bodies` are those of the proposal types that the application registered.
     Raises InvalidCiphertext, InvalidFraming, InvalidSignature, MalformedMessage or UnavailableSecret. RFC 9420 §6.3.
     """
     blank = leaf(sender.leaf_index) is None
@@ -312,7 +316,7 @@ def open_private(
     staged = keys.secret_tree.stage(sender.leaf_index, message.content_type, sender.generation)
     aad = encode(PrivateContentAAD(message.group_id, message.epoch, message.content_type, message.authenticated_data))
     plaintext = suite.aead_open(staged.key, _guarded(staged.nonce, sender.reuse_guard), aad, message.ciphertext)
-    inner, auth = _decode_private_plaintext(message.content_type, plaintext)
+    inner, auth = _decode_private_plaintext(message.content_type, plaintext, bodies)
     member = MemberSender(sender.leaf_index)
     framed = FramedContent(message.group_id, message.epoch, member, message.authenticated_data, inner)
     content = AuthenticatedContent(WireFormat.PRIVATE_MESSAGE, framed, auth)
@@ -330,9 +334,11 @@ def _private_plaintext(content: AuthenticatedContent) -> bytes:
     return encode(content.content.content) + encode(content)[len(head) :]
 
 
-def _decode_private_plaintext(kind: ContentType, plaintext: bytes) -> tuple[Content, FramedContentAuthData]:
+def _decode_private_plaintext(
+    kind: ContentType, plaintext: bytes, bodies: Bodies
+) -> tuple[Content, FramedContentAuthData]:
     """Split PrivateMessageContent, whose layout the outer content type decides. RFC 9420 §6.3.1."""
-    inner, offset = decode_prefix(_CONTENT_TYPES[kind], plaintext)
+    inner, offset = decode_prefix(_CONTENT_TYPES[kind], plaintext, bodies=bodies)
     auth, offset = decode_prefix(FramedContentAuthData, plaintext, offset, given=kind is ContentType.COMMIT)
     require(
         not any(plaintext[offset:]),

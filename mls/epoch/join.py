@@ -14,14 +14,13 @@ from mls.epoch.authorization import authorize_entry
 from mls.epoch.create_commit import LeafContent, NewPath, create_path, with_tag
 from mls.epoch.environment import Environment
 from mls.epoch.extensions import (
-    GROUP_CONTEXT,
-    GROUP_INFO,
     extension_data,
     external_pub,
     verify_extensions,
 )
 from mls.epoch.framing import sign_content
-from mls.epoch.leaves import Demands, verify_leaf_node, verify_signature
+from mls.epoch.group_extensions import verify_external_senders, verify_group_context_extensions
+from mls.epoch.leaves import Demands, verify_leaf_node, verify_own_demands, verify_signature
 from mls.epoch.limits import verify_commit_size, verify_extension_count, verify_suite_allowed, verify_width
 from mls.epoch.members import leaf_nodes, verify_credential_support, verify_members, verify_signature_keys
 from mls.epoch.proposals import (
@@ -29,8 +28,6 @@ from mls.epoch.proposals import (
     apply_proposals,
     psks_of,
     verify_external_list,
-    verify_external_senders,
-    verify_group_context_extensions,
     verify_joiner,
     verify_psk_id,
 )
@@ -73,6 +70,7 @@ from mls.messages import (
     WireFormat,
     encode_unsigned,
 )
+from mls.registry import GROUP_CONTEXT, GROUP_INFO
 from mls.rules import refuse, require, require_present
 from mls.schedule.key_schedule import (
     EpochSecret,
@@ -134,7 +132,9 @@ def create_epoch_zero(
     # The lists are judged as if they replaced an empty one, so that new external senders are put to the policy.
     blank = replace(group, context=replace(context, extensions=()))
     verify_group_context_extensions(blank, extensions, env, strict=True)
-    verify_leaf_node(leaf, LeafPosition(group_id, LeafIndex(0)), Demands.of(context, suite), env, strict=True)
+    demands = Demands.of(context, suite)
+    verify_leaf_node(leaf, LeafPosition(group_id, LeafIndex(0)), demands, env, strict=True)
+    verify_own_demands(leaf, demands, LeafIndex(0))
     own = OwnLeaf(LeafIndex(0), bundle.signature_keys.private, {NodeIndex(0): bundle.encryption_key})
     return EpochState(group, secrets, own)
 
@@ -168,6 +168,7 @@ def join_by_welcome(
         identities = [env.policy.identity(leaf.credential) for _, leaf in leaf_nodes(group.tree)]
         verify_succession(link, env.origin(link), group.context, identities)
     index = _own_index(group.tree, package)
+    verify_own_demands(package.leaf_node, Demands.of(group.context, suite), index)
     keys = _own_keys(group, info.signer, index, bundle, secrets)
     epoch_secrets = derive_epoch_secrets(suite, secrets.joiner_secret, injected, group.encoded_context())
     secrets.joiner_secret.wipe()
@@ -242,8 +243,8 @@ def group_of(info: GroupInfo, ratchet_tree: bytes | None, suite: CipherSuite, en
     verify_suite_allowed(suite.id, env.settings)
     verify_extension_count(info.extensions, GROUP_INFO, InvalidGroupInfo, env.settings)
     verify_extension_count(context.extensions, GROUP_CONTEXT, InvalidGroupInfo, env.settings)
-    verify_extensions(info.extensions, GROUP_INFO, InvalidGroupInfo)
-    verify_extensions(context.extensions, GROUP_CONTEXT, InvalidGroupInfo)
+    verify_extensions(info.extensions, GROUP_INFO, InvalidGroupInfo, env.registry)
+    verify_extensions(context.extensions, GROUP_CONTEXT, InvalidGroupInfo, env.registry)
     tree = _tree_of(info, ratchet_tree, env)
     matches = tree.tree_hash(suite) == context.tree_hash
     message = "the tree is not the one that the group agreed on"

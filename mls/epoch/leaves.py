@@ -7,13 +7,14 @@ resulting tree, in `mls.epoch.members`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Final
 
 from mls.crypto import CipherSuite
 from mls.epoch.environment import Environment
-from mls.epoch.extensions import KEY_PACKAGE, LEAF_NODE, required_capabilities, verify_extensions
+from mls.epoch.extensions import required_capabilities, verify_extensions
+from mls.epoch.grease import ungreased
 from mls.epoch.limits import verify_extension_count
 from mls.errors import Code, InvalidKey, InvalidKeyPackage, InvalidLeafNode, InvalidSignature, MLSError
 from mls.messages import (
@@ -32,6 +33,7 @@ from mls.messages import (
     encode_unsigned,
     leaf_node_tbs,
 )
+from mls.registry import KEY_PACKAGE, LEAF_NODE
 from mls.rules import require
 from treekem.index import LeafIndex
 from treekem.wire import decode
@@ -89,7 +91,7 @@ def verify_leaf_node(
     tbs = leaf_node_tbs(leaf, position)
     verify_signature(demands.suite, leaf.signature_key, b"LeafNodeTBS", tbs, leaf.signature, "R-7.3-03", "a leaf's")
     verify_extension_count(leaf.extensions, LEAF_NODE, InvalidLeafNode, env.settings, own=strict)
-    verify_extensions(leaf.extensions, LEAF_NODE, InvalidLeafNode)
+    verify_extensions(leaf.extensions, LEAF_NODE, InvalidLeafNode, env.registry)
     verify_self_description(leaf, index)
     verify_demands(leaf, demands, index)
     if strict or env.settings.require_listed_suite:
@@ -147,6 +149,14 @@ def verify_demands(leaf: LeafNode, demands: Demands, index: LeafIndex) -> None:
     )
     for types, supported, rule, what in wanted:
         _verify_supported(types, supported, rule, what, index)
+
+
+def verify_own_demands(leaf: LeafNode, demands: Demands, index: LeafIndex) -> None:
+    """Check that we support what a group requires and uses, whatever else our leaf lists. Raises InvalidLeafNode.
+
+    What a leaf lists to no purpose may happen to be asked for. RFC 9420 §13.4, §13.5.
+    """
+    verify_demands(replace(leaf, capabilities=ungreased(leaf.capabilities)), demands, index)
 
 
 def _verify_supported(types: Iterable[int], supported: Iterable[int], rule: str, what: str, index: LeafIndex) -> None:
@@ -218,7 +228,7 @@ def _verify_key_package(key_package: KeyPackage, demands: Demands, env: Environm
     distinct = suite.canonical_public_key(key_package.init_key) != suite.canonical_public_key(leaf.encryption_key)
     require(distinct, InvalidKeyPackage, "R-10.1-05", "init_key and encryption_key are the same")
     verify_extension_count(key_package.extensions, KEY_PACKAGE, InvalidKeyPackage, env.settings, own=strict)
-    verify_extensions(key_package.extensions, KEY_PACKAGE, InvalidKeyPackage)
+    verify_extensions(key_package.extensions, KEY_PACKAGE, InvalidKeyPackage, env.registry)
     if strict or env.settings.require_declared_key_package_extensions:
         _verify_declared(key_package)
     # A leaf from a key package is signed without a position, so any position serves.

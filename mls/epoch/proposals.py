@@ -8,9 +8,11 @@ from typing import assert_never
 
 from mls.crypto import CipherSuite
 from mls.epoch.authorization import authorize_joiner, authorize_proposal
+from mls.epoch.custom import verify_custom, verify_proposal_support
 from mls.epoch.environment import Environment
-from mls.epoch.extensions import GROUP_CONTEXT, external_senders, verify_extensions
-from mls.epoch.leaves import Demands, verify_key_package, verify_leaf_node
+from mls.epoch.extensions import verify_extensions
+from mls.epoch.group_extensions import extensions_after, verify_group_context_extensions
+from mls.epoch.leaves import Demands, verify_key_package, verify_leaf_node, verify_own_demands
 from mls.epoch.limits import verify_extension_count, verify_width
 from mls.epoch.members import leaf_nodes, verify_all_demands, verify_members
 from mls.epoch.state import GroupState, leaf_node_at
@@ -26,6 +28,7 @@ from mls.identity import Place, Subject
 from mls.messages import (
     Add,
     Credential,
+    CustomProposal,
     Extension,
     ExternalInit,
     ExternalPSK,
@@ -45,6 +48,7 @@ from mls.messages import (
     Update,
     UpdateSource,
 )
+from mls.registry import GROUP_CONTEXT, NO_REGISTRY, Registry
 from mls.rules import require, require_kind, require_present
 from mls.schedule.psk import PSK
 from treekem.index import LeafIndex
@@ -142,12 +146,16 @@ def _verify_proposal(
             lower = version < group.context.version
             require(not lower, InvalidProposal, "R-12.1.5-02", "reinitialization to a lower version")
             verify_extension_count(extensions, GROUP_CONTEXT, InvalidProposal, env.settings, own=strict)
-            verify_extensions(extensions, GROUP_CONTEXT, InvalidProposal)
+            verify_extensions(extensions, GROUP_CONTEXT, InvalidProposal, env.registry)
         case ExternalInit():
             joins = not isinstance(queued.sender, MemberSender)
             require(joins, InvalidProposal, "R-12.1.6-02", "a member proposes an external init")
         case GroupContextExtensions(extensions=extensions):
             verify_group_context_extensions(group, extensions, env, strict=strict)
+        case CustomProposal() as custom:
+            if strict:
+                verify_proposal_support(group, (custom.proposal_type,), ())
+            verify_custom(group, queued.sender, custom, (), env)
         case _:
             assert_never(queued.proposal)
 
@@ -201,30 +209,6 @@ def verify_psk_id(psk: PreSharedKeyID, suite: CipherSuite, link: ResumptionPSKUs
     message = "a PSK of usage {} outside the commit that starts a group"
     require(not is_reinit, InvalidProposal, "R-12.1.4-01", message.format("reinit"), code=Code.PSK_INVALID)
     require(not is_branch, InvalidProposal, "R-12.1.4-02", message.format("branch"), code=Code.PSK_INVALID)
-
-
-def verify_group_context_extensions(
-    group: GroupState, extensions: tuple[Extension, ...], env: Environment, *, strict: bool = False
-) -> None:
-    """Check a new list of group context extensions by itself. RFC 9420 §12.1.7, §12.1.8.1."""
-    verify_extension_count(extensions, GROUP_CONTEXT, InvalidProposal, env.settings, own=strict)
-    verify_extensions(extensions, GROUP_CONTEXT, InvalidProposal)
-    verify_external_senders(extensions, group.extensions, group.suite, env)
-
-
-def verify_external_senders(
-    extensions: Iterable[Extension], before: Iterable[Extension], suite: CipherSuite, env: Environment
-) -> None:
-    """Check the external senders of a group, and put those that are new to the policy. Raises InvalidKey or Refused.
-
-    RFC 9420 §5.3.1, §12.1.8.1.
-    """
-    senders, known = external_senders(extensions), external_senders(before)
-    old = frozenset(() if known is None else known.external_senders)
-    for sender in () if senders is None else senders.external_senders:
-        suite.verify_signature_key(sender.signature_key)
-        if sender not in old:
-            env.accept(sender.credential, sender.signature_key, Place.EXTERNAL_SENDER)
 
 
 # The list, §12.2.
@@ -345,9 +329,12 @@ def apply_proposals(
     The order is that of RFC 9420 §12.3, whatever the order of the list; `link` is as for `verify_proposal`. Raises
     a subclass of InvalidMessage, or Refused.
     """
-    extensions = _extensions_after(group, proposals)
+    entries = tuple((each.sender, each.proposal) for each in proposals)
+    extensions = extensions_after(group, entries, env)
     demands = Demands.of(group.context, group.suite, extensions)
     for index, queued in enumerate(proposals):
+        if isinstance(queued.proposal, CustomProposal):
+            continue  # judged among the others, where the extensions came about
         own = strict and not queued.reference
         verify_proposal(group, queued, env, demands, index=index, strict=own, link=link)
     updated = tuple(
@@ -374,9 +361,11 @@ def apply_proposals(
     return applied
 
 
-def _extensions_after(group: GroupState, proposals: Iterable[QueuedProposal]) -> tuple[Extension, ...]:
-    changes = (each.proposal.extensions for each in proposals if isinstance(each.proposal, GroupContextExtensions))
-    return next(changes, group.extensions)
+def verify_own_support(applied: Applied, own: LeafIndex) -> None:
+    """Check that we support what a commit asks of all, we who stay. Raises InvalidLeafNode. RFC 9420 §13.4, §13.5."""
+    leaf = leaf_node_at(applied.tree, own)
+    if leaf is not None:
+        verify_own_demands(leaf, applied.demands, own)
 
 
 def _edited_tree(
@@ -467,9 +456,16 @@ def _described(psk_id: PreSharedKeyID) -> str:
             return f"of epoch {resumption.psk_epoch} of group {resumption.psk_group_id[:32].hex()}"
 
 
-def is_path_required(proposals: Sequence[QueuedProposal]) -> bool:
+def is_path_required(proposals: Sequence[QueuedProposal], registry: Registry = NO_REGISTRY) -> bool:
     """Whether a commit of these proposals must carry a path: only non-empty lists of a few types need none.
 
-    RFC 9420 §12.4, §17.4.
+    RFC 9420 §12.4, §13.2, §17.4.
     """
-    return not proposals or not all(isinstance(each.proposal, Add | PreSharedKey | ReInit) for each in proposals)
+    return not proposals or not all(_goes_without_path(each.proposal, registry) for each in proposals)
+
+
+def _goes_without_path(proposal: Proposal, registry: Registry) -> bool:
+    if isinstance(proposal, CustomProposal):
+        definition = registry.proposal(proposal.proposal_type)
+        return definition is not None and not definition.needs_path
+    return isinstance(proposal, Add | PreSharedKey | ReInit)

@@ -97,7 +97,7 @@ def stage_public_commit(
     proposals = _resolve(commit, content, queued)
     external = isinstance(content.content.sender, NewMemberCommitSender)
     _verify_list(group, proposals, content, env)
-    _verify_path_presence(commit, proposals)
+    _verify_path_presence(commit, proposals, env)
     applied = apply_proposals(group, proposals, env)
     tree, committer = _merge_path(group, commit.path, applied, content, env)
     return PublicCommit(tree, committer, applied, proposals, commit.path, external)
@@ -153,8 +153,8 @@ def _verify_external_allowed(group: GroupState, proposals: tuple[QueuedProposal,
     verify_return_shown(group, proposals, env.settings)
 
 
-def _verify_path_presence(commit: Commit, proposals: tuple[QueuedProposal, ...]) -> None:
-    present = commit.path is not None or not is_path_required(proposals)
+def _verify_path_presence(commit: Commit, proposals: tuple[QueuedProposal, ...], env: Environment) -> None:
+    present = commit.path is not None or not is_path_required(proposals, env.registry)
     message = "the proposals require a path, and there is none"
     require(present, InvalidCommit, "R-12.4-08", message, code=Code.PATH_REQUIRED)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mls.crypto import SignaturePrivateKey
 from mls.epoch.environment import Environment
-from mls.epoch.proposals import QueuedProposal, psks_of
+from mls.epoch.proposals import QueuedProposal, psks_of, verify_own_support
 from mls.epoch.public_commit import PublicCommit, stage_public_commit
 from mls.epoch.state import EpochState, OwnLeaf
 from mls.epoch.transition import Transition, derive_next_epoch, provisional_context
@@ -44,6 +44,7 @@ def stage_commit(state: EpochState, content: AuthenticatedContent, known: Known,
     seen = stage_public_commit(group, content, known.proposals, env)
     if state.own.index in seen.applied.removed:
         return Transition(seen.effect(group, None, env, removed_me=True), None, frozenset())
+    verify_own_support(seen.applied, state.own.index)
     psks = psks_of(seen.applied.psks, env)
     provisional = provisional_context(group, seen.tree, seen.applied)
     signature_key = _own_signature_key(state, seen, known)

@@ -8,6 +8,7 @@ from typing import Final
 
 from mls.crypto import CipherSuite
 from mls.epoch.environment import Environment
+from mls.epoch.grease import grease_extensions
 from mls.epoch.proposals import Applied
 from mls.epoch.state import EpochState
 from mls.epoch.transition import NextEpoch
@@ -56,7 +57,9 @@ def key_package_ref(suite: CipherSuite, key_package: KeyPackage) -> bytes:
     return suite.ref_hash(b"MLS 1.0 KeyPackage Reference", encode(key_package))
 
 
-def create_group_info(state: EpochState, *, ratchet_tree: bool, external_pub: bool = True) -> GroupInfo:
+def create_group_info(
+    state: EpochState, env: Environment, *, ratchet_tree: bool, external_pub: bool = True
+) -> GroupInfo:
     """Sign what a client needs to know to join. RFC 9420 §12.4.3."""
     extensions = []
     if ratchet_tree:
@@ -65,6 +68,7 @@ def create_group_info(state: EpochState, *, ratchet_tree: bool, external_pub: bo
         pair = external_key_pair(state.suite, state.secrets.external)
         pair.private.wipe()
         extensions.append(Extension(ExtensionType.EXTERNAL_PUB, encode(ExternalPub(pair.public))))
+    extensions.extend(grease_extensions(env, extensions))
     group, own = state.group, state.own
     unsigned = GroupInfo(group.context, tuple(extensions), group.confirmation_tag, own.index, b"")
     signature = state.suite.sign_with_label(own.signature_key, b"GroupInfoTBS", encode_unsigned(unsigned))
@@ -87,7 +91,7 @@ def create_welcome(
     if not applied.added:
         return None
     suite = after.suite
-    group_info = create_group_info(after, ratchet_tree=tree_inside, external_pub=False)
+    group_info = create_group_info(after, env, ratchet_tree=tree_inside, external_pub=False)
     secret = derive_welcome_secret(suite, following.joiner_secret, following.psk_secret)
     key, nonce = welcome_key_and_nonce(suite, secret)
     secret.wipe()

@@ -58,6 +58,7 @@ from mls.messages.leaf_node import (
 from mls.messages.proposals import (
     Add,
     Commit,
+    CustomProposal,
     ExternalInit,
     GroupContextExtensions,
     InlineProposal,
@@ -73,6 +74,7 @@ from mls.messages.psk import ExternalPSK, PreSharedKeyID, PSKLabel, ResumptionPS
 from mls.messages.registry import (
     DEFAULT_EXTENSIONS,
     DEFAULT_PROPOSALS,
+    GREASE,
     ContentType,
     CredentialType,
     ExtensionType,
@@ -85,6 +87,7 @@ from mls.messages.signed import encode_unsigned
 __all__ = [
     "DEFAULT_EXTENSIONS",
     "DEFAULT_PROPOSALS",
+    "GREASE",
     "Add",
     "ApplicationData",
     "ApplicationID",
@@ -98,6 +101,7 @@ __all__ = [
     "ContentType",
     "Credential",
     "CredentialType",
+    "CustomProposal",
     "EncryptedGroupSecrets",
     "Extension",
     "ExtensionType",

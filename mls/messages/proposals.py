@@ -62,7 +62,19 @@ class GroupContextExtensions:
     extensions: tuple[Extension, ...]
 
 
-Proposal = Add | Update | Remove | PreSharedKey | ReInit | ExternalInit | GroupContextExtensions
+@struct(rest=True, tag_width=2)
+class CustomProposal:
+    """A proposal of a type that the application has registered; `body` is what stands behind the type, encoded.
+
+    Nothing on the wire says how long it is, so only who knows the type can read a message with one in it.
+    RFC 9420 §13.2.
+    """
+
+    proposal_type: UInt16
+    body: bytes
+
+
+Proposal = Add | Update | Remove | PreSharedKey | ReInit | ExternalInit | GroupContextExtensions | CustomProposal
 """A change that a commit may cover. RFC 9420 §12.1."""
 
 

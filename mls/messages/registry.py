@@ -62,6 +62,12 @@ class ContentType(IntEnum):
     COMMIT = 3
 
 
+GREASE = tuple(0x0A0A + 0x1010 * number for number in range(15))
+"""Values of several registries that mean nothing, and keep others used to values that they do not know.
+
+RFC 9420 §13.5.
+"""
+
 DEFAULT_EXTENSIONS = frozenset(int(known) for known in ExtensionType)
 """Extension types that every client supports and none lists. RFC 9420 §7.2."""
 

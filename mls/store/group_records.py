@@ -17,13 +17,22 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mls.crypto import SignaturePrivateKey, cipher_suite
-from mls.epoch.effect import Effect, Member
+from mls.epoch.effect import CustomEffect, Effect, Member
 from mls.epoch.framing import SenderKeys
 from mls.epoch.past import PastEpoch
 from mls.epoch.proposals import QueuedProposal
 from mls.epoch.queue import PendingProposal
 from mls.epoch.state import EpochState, GroupState, OwnLeaf
-from mls.messages import Credential, GroupContext, Proposal, ReInit, Sender
+from mls.errors import Code, StorageError
+from mls.messages import (
+    DEFAULT_PROPOSALS,
+    Credential,
+    CustomProposal,
+    GroupContext,
+    Proposal,
+    ReInit,
+    Sender,
+)
 from mls.schedule.key_schedule import (
     ConfirmationKey,
     EncryptionSecret,
@@ -42,7 +51,7 @@ from treekem.index import LeafIndex, NodeIndex
 from treekem.secrets import Secret
 from treekem.suite import HPKEPrivateKey
 from treekem.tree import RatchetTree
-from treekem.wire import decode, encode, encode_as
+from treekem.wire import UInt16, decode, decode_prefix, encode, encode_as
 
 _SECRETS: tuple[tuple[str, type[Secret]], ...] = (
     ("sender_data", SenderDataSecret),
@@ -215,12 +224,21 @@ def unpack_proposal(key: str, record: bytes) -> PendingProposal:
         update_key: bytes | None,
         signature_key: bytes | None = None,  # records of before it could change lack it
     ) -> PendingProposal:
-        queued = QueuedProposal(decode(Proposal, proposal), decode(Sender, sender), reference)
+        queued = QueuedProposal(_proposal_from(proposal), decode(Sender, sender), reference)
         decrypting = None if update_key is None else HPKEPrivateKey(update_key)
         signing = None if signature_key is None else SignaturePrivateKey(signature_key)
         return PendingProposal(queued, decrypting, signing)
 
     return unpack(key, record, build)
+
+
+def _proposal_from(encoded: bytes) -> Proposal:
+    """Read a stored proposal; it is stored alone, so that what stands behind an unknown type is its body."""
+    kind, offset = decode_prefix(UInt16, encoded)
+    if kind not in DEFAULT_PROPOSALS:
+        return CustomProposal(kind, encoded[offset:])
+    proposal: Proposal = decode(Proposal, encoded)
+    return proposal
 
 
 # Effects, as part of candidates.
@@ -239,6 +257,7 @@ def effect_fields(effect: Effect) -> list[Any]:
         effect.psks,
         effect.extensions_changed,
         None if effect.reinit is None else encode(effect.reinit),
+        [[encode_as(Sender, each.sender), encode_as(Proposal, each.proposal)] for each in effect.custom],
     ]
 
 
@@ -257,6 +276,7 @@ def _effect_from(  # noqa: PLR0913, PLR0917  (the fields of the record, in its o
     psks: int,
     extensions_changed: bool,
     reinit: bytes | None,
+    custom: list[list[bytes]] | None = None,  # records of before there were such proposals lack it
 ) -> Effect:
     return Effect(
         epoch=epoch,
@@ -268,7 +288,15 @@ def _effect_from(  # noqa: PLR0913, PLR0917  (the fields of the record, in its o
         psks=psks,
         extensions_changed=extensions_changed,
         reinit=None if reinit is None else decode(ReInit, reinit),
+        custom=tuple(built(_custom_effect, each) for each in custom or ()),
     )
+
+
+def _custom_effect(sender: bytes, encoded: bytes) -> CustomEffect:
+    proposal = _proposal_from(encoded)
+    if not isinstance(proposal, CustomProposal):
+        raise StorageError("a stored effect names a proposal of another kind", code=Code.CORRUPT)
+    return CustomEffect(decode(Sender, sender), proposal)
 
 
 def _members(fields: Iterable[list[Any]]) -> tuple[Member, ...]:

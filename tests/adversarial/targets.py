@@ -22,6 +22,7 @@ from mls.errors import (
 )
 from mls.intents import Intent
 from mls.messages import (
+    DEFAULT_EXTENSIONS,
     ApplicationData,
     AuthenticatedContent,
     GroupInfo,
@@ -199,7 +200,9 @@ def _welcome(world: World, insider: Insider, owner: str, genuine: bytes) -> Targ
             return signed_info(random)
         tbs = encode_unsigned(info)
         signature = insider.suite.sign_with_label(insider.state.own.signature_key, b"GroupInfoTBS", tbs)
-        return opened.sealed(opened.secrets, replace(info, signature=signature)), None
+        ignored = opened.understood(info) == opened.understood(opened.info)
+        message = opened.sealed(opened.secrets, replace(info, signature=signature))
+        return message, "unknown extension" if ignored else None
 
     ways: dict[str, Callable[[Random], Mutant]]
     ways = {"bytes": of_bytes, "secrets": of_secrets, "info": of_info, "signed": signed_info}
@@ -243,6 +246,11 @@ class OpenedWelcome:
         entry = replace(self.entry, encrypted_group_secrets=HPKECiphertext(*sealed))
         body = replace(self.welcome, secrets=(entry,), encrypted_group_info=encrypted)
         return encode(MLSMessage(ProtocolVersion.MLS10, body))
+
+    def understood(self, info: GroupInfo) -> GroupInfo:
+        """Return what a joiner looks at of a GroupInfo: extensions that it does not know are signed, and ignored."""
+        known = tuple(each for each in info.extensions if each.extension_type in DEFAULT_EXTENSIONS)
+        return replace(info, extensions=known, signature=b"")
 
     def is_same_for_us(self, message: bytes) -> bool:
         """Whether a message differs in nothing but the entries of others, which only they can judge."""

@@ -26,7 +26,7 @@ KINDS = ("commit", "proposal", "addition", "reinit", "application", "welcome", "
 @pytest.fixture(scope="module")
 def messages() -> dict[str, bytes]:
     """Return a message of every kind, with vectors and optional values of most kinds in them."""
-    world = World(private_handshakes=False)
+    world = World(private_handshakes=False, grease=False)
     alice, bob, _ = world.group(3)
     invited = alice.commit([Add(world.client("dora").key_package())])
     return {

@@ -55,7 +55,7 @@ def assert_explained(target: Target, event: Event, said: object) -> None:
             assert isinstance(said, ProposalContent), target.name
             assert proposal == said.proposal, target.name
         case Invitation():
-            assert said in {"entry", "no path secret"}, target.name
+            assert said in {"entry", "no path secret", "unknown extension"}, target.name
         case _:
             raise AssertionError(f"{target.name}: taken for {event}")
     assert not isinstance(event, StagedCommit)

@@ -15,7 +15,7 @@ LAYERS = (
     ("mls.rules", "mls.settings", "mls.errors"),
     ("mls.crypto",),
     ("mls.messages",),
-    ("mls.identity", "mls.schedule"),
+    ("mls.identity", "mls.schedule", "mls.registry"),
     ("mls.epoch",),
     ("mls.arguments", "mls.events", "mls.extensions", "mls.intents", "mls.header", "mls.store"),
     (

@@ -11,15 +11,15 @@ from typing import Any, Final
 
 import mls.messages
 from mls.errors import MalformedMessage
-from mls.messages import FramedContentAuthData, MLSMessage
+from mls.messages import CustomProposal, FramedContentAuthData, MLSMessage
 from tests.fuzz.target import Target
 from tests.support.modules import ROOT
 from treekem import nodes
 from treekem.wire import decode, encode
 from treekem.wire.declaration import declaration_of
 
-_NOT_ALONE: Final = (FramedContentAuthData,)
-"""Whether it bears a confirmation tag stands in what surrounds it."""
+_NOT_ALONE: Final = (FramedContentAuthData, CustomProposal)
+"""Whether the first bears a confirmation tag stands in what surrounds it, as does where the body of the second ends."""
 
 
 def decoder_names() -> list[str]:

@@ -38,6 +38,7 @@ from tests.support.crafting import (
     crafted_package,
     message_of,
     package_of,
+    plain_package,
     resigned_package,
 )
 from tests.support.world import ANYONE, NOW, World, records
@@ -82,7 +83,7 @@ def assert_add_refused(
 
 @pytest.mark.rfc("R-10-01", "R-10-02", "R-7.2-12")
 def test_the_fields_of_a_key_package(dave: Client) -> None:
-    package = package_of(dave.key_package())
+    package = plain_package(dave)
     leaf = encode(package.leaf_node)
     head = b"\x00\x01\x00\x01" + bytes([32]) + package.init_key + leaf + b"\x00"
     assert encode_unsigned(package) == head
@@ -170,7 +171,7 @@ def test_the_keys_of_a_key_package_are_keys_of_its_suite(
     for package in (
         crafted_package(dave, init_key=key),
         crafted_package(dave, leaf={"encryption_key": key}),
-        replace(package_of(dave.key_package()), leaf_node=crafted_package(dave, leaf={"signature_key": key}).leaf_node),
+        replace(plain_package(dave), leaf_node=crafted_package(dave, leaf={"signature_key": key}).leaf_node),
     ):
         with pytest.raises(InvalidKey):
             forger.order(Add(package))

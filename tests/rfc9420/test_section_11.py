@@ -127,7 +127,7 @@ def test_a_founder_may_use_what_it_supports() -> None:
 
 @pytest.mark.rfc("R-11-09")
 def test_the_group_info_of_epoch_zero_is_ready_for_joiners() -> None:
-    alice = World().client("alice").create_group()
+    alice = World(grease=False).client("alice").create_group()
     body = decode(MLSMessage, alice.group_info()).body
     assert isinstance(body, GroupInfo)
     assert body.group_context == alice._standing.state.group.context

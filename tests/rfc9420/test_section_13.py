@@ -10,10 +10,6 @@ from hypothesis import strategies as st
 
 from mls import Extension, intents
 from mls.epoch.extensions import (
-    GROUP_CONTEXT,
-    GROUP_INFO,
-    KEY_PACKAGE,
-    LEAF_NODE,
     external_pub,
     external_senders,
     required_capabilities,
@@ -30,6 +26,7 @@ from mls.messages import (
     ExternalSenders,
     RequiredCapabilities,
 )
+from mls.registry import GROUP_CONTEXT, GROUP_INFO, KEY_PACKAGE, LEAF_NODE
 from tests.support.crafting import UNKNOWN_EXTENSION, capable_group
 from tests.support.world import World
 from treekem.wire import decode, encode

@@ -227,11 +227,11 @@ def test_a_group_info_or_tree_larger_than_the_limit_is_not_sent() -> None:
 
     uses: tuple[Callable[[], bytes], ...] = (alice.group_info, beside)
     for use in uses:
-        world.clients["member-0"]._settings = Settings()
+        world.clients["member-0"]._settings = Settings(grease=False)
         size = len(use())
-        world.clients["member-0"]._settings = Settings(max_welcome_bytes=size)
+        world.clients["member-0"]._settings = Settings(max_welcome_bytes=size, grease=False)
         assert len(use()) == size
-        world.clients["member-0"]._settings = Settings(max_welcome_bytes=size - 1)
+        world.clients["member-0"]._settings = Settings(max_welcome_bytes=size - 1, grease=False)
         stored = records(world.stores["member-0"])
         with pytest.raises(UsageError) as caught:
             use()

@@ -255,7 +255,7 @@ def test_how_many_extensions_a_group_has_is_limited() -> None:
 
 @pytest.mark.rfc("S-max_extensions")
 def test_how_many_extensions_a_leaf_has_is_limited() -> None:
-    world = World()
+    world = World(grease=False)
     alice, bob = world.group(2)
     limit(world, bob, max_extensions=0)
     named = NewLeaf(extensions=(application_id(b"desk"),))
@@ -268,7 +268,7 @@ def test_how_many_extensions_a_leaf_has_is_limited() -> None:
 
 @pytest.mark.rfc("S-max_extensions")
 def test_how_many_extensions_a_group_info_has_is_limited() -> None:
-    world = World(external_commits=True)
+    world = World(external_commits=True, grease=False)
     alice = world.group(1)[0]
     dora = world.client("dora", max_extensions=1)
     with pytest.raises(InvalidGroupInfo) as caught:

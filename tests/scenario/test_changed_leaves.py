@@ -302,7 +302,7 @@ def test_a_credential_does_not_change_where_a_policy_refuses(private: bool) -> N
 @pytest.mark.rfc("R-7.5-04", "R-7.3-10")
 @FRAMES
 def test_extensions_and_capabilities_change_together(private: bool) -> None:
-    world = World(private_handshakes=private)
+    world = World(private_handshakes=private, grease=False)
     alice, bob, carol = world.group(3)
     named = NewLeaf(extensions=(application_id(b"bob's laptop"),))
     world.commit(bob, (), alice, carol, leaf=named)

@@ -239,6 +239,16 @@ def package_of(message: bytes) -> KeyPackage:
     return body
 
 
+def plain_package(client: Client) -> KeyPackage:
+    """Return a new key package of a client without values that mean nothing, which crafted lists would belie."""
+    settings = client._settings
+    client._settings = replace(settings, grease=False)
+    try:
+        return package_of(client.key_package())
+    finally:
+        client._settings = settings
+
+
 def crafted_package(
     client: Client,
     *,
@@ -250,7 +260,7 @@ def crafted_package(
 ) -> KeyPackage:
     """Return a key package of a client with other contents, signed again throughout; its private half is kept too."""
     keys = client._signature_keys if signature_keys is None else signature_keys
-    genuine = package_of(client.key_package())
+    genuine = plain_package(client)
     name = key_package_key(_reference(genuine))
     record = client._store.read(name)
     assert record is not None
@@ -285,7 +295,7 @@ def message_of(package: KeyPackage, version: int = ProtocolVersion.MLS10) -> byt
 
 def capabilities_of(client: Client, **changes: tuple[int, ...]) -> Capabilities:
     """Return what a client says it can do, with changes."""
-    return replace(package_of(client.key_package()).leaf_node.capabilities, **changes)
+    return replace(plain_package(client).leaf_node.capabilities, **changes)
 
 
 # Groups of clients that can do more than this engine.

@@ -31,6 +31,7 @@ from mls import (
 from mls.identity.roles import EVERYTHING_ALLOWED, RolePolicy
 from mls.intents import Intent
 from mls.receiving import Received
+from mls.registry import NO_REGISTRY, Registry
 from mls.store.seam import Store
 from tests.support.entropy import DeterministicEntropy
 
@@ -39,13 +40,23 @@ ANYONE = AcceptAnyone()
 
 
 class World:
-    """Everybody's clients, under one clock. `settings` hold for every client that is not given others by name."""
+    """Everybody's clients, under one clock. `settings` hold for every client that is not given others by name.
 
-    def __init__(self, suite: int = 1, seed: int = 0, **settings: Any) -> None:  # noqa: ANN401  (fields of Settings)
+    A `registry` among them is what every client's application adds to the protocol.
+    """
+
+    def __init__(
+        self,
+        suite: int = 1,
+        seed: int = 0,
+        **settings: Any,  # noqa: ANN401  (fields of Settings)
+    ) -> None:
         self.now = NOW
         self.clients: dict[str, Client] = {}
         self.stores: dict[str, Store] = {}
         self._suite = suite
+        self._registries: dict[str, Registry] = {}
+        self._registry: Registry = settings.pop("registry", NO_REGISTRY)
         self._seed = seed
         self._settings = settings
         self._own_settings: dict[str, Settings] = {}
@@ -61,11 +72,13 @@ class World:
         store: Store | None = None,
         policy: CredentialPolicy = ANYONE,
         roles: RolePolicy = EVERYTHING_ALLOWED,
+        registry: Registry | None = None,
         **settings: Any,  # noqa: ANN401  (fields of Settings)
     ) -> Client:
         """Make a client; the same seed, name and order of calls give the same keys."""
         self.stores[name] = MemoryStore() if store is None else store
         self._own_settings[name] = Settings(**{**self._settings, **settings})
+        self._registries[name] = self._registry if registry is None else registry
         identity = Identity.basic(name.encode(), self._suite)
         created = Client.create(
             self.stores[name],
@@ -73,6 +86,7 @@ class World:
             policy=policy,
             roles=roles,
             settings=self._own_settings[name],
+            registry=self._registries[name],
             clock=lambda: self.now,
             entropy=self.entropy(name),
         )
@@ -90,8 +104,9 @@ class World:
         return Client.open(
             store,
             policy=policy,
-            roles=self._roles[name],
+            roles=self._roles.get(name, EVERYTHING_ALLOWED),
             settings=self._own_settings[name],
+            registry=self._registries.get(name, self._registry),
             clock=lambda: self.now,
             entropy=self.entropy(name),
         )

@@ -18,9 +18,11 @@ from __future__ import annotations
 from treekem.wire.codec import decode, decode_prefix, encode, encode_as
 from treekem.wire.declaration import Encoded, Fixed, Given, UInt8, UInt16, UInt32, UInt64, When, Width, struct
 from treekem.wire.description import Description, Node, describe
+from treekem.wire.extended import Bodies
 from treekem.wire.varint import decode_varint, encode_varint
 
 __all__ = [
+    "Bodies",
     "Description",
     "Encoded",
     "Fixed",

@@ -8,6 +8,7 @@ from treekem.errors import Code, MalformedMessage, UsageError
 from treekem.rules import require
 from treekem.wire import decoder, encoder
 from treekem.wire.declaration import declaration_of
+from treekem.wire.extended import Bodies, extended_shape
 from treekem.wire.shapes import Shape, StructShape, name_of, shape_of
 from treekem.wire.traced_reader import FaultFinder
 from treekem.wire.traced_writer import TracedWriter
@@ -42,14 +43,15 @@ def encode_as(kind: object, value: object) -> bytes:
 
 
 @overload
-def decode(kind: type[T], data: Octets, *, limit: int | None = None) -> T: ...
+def decode(kind: type[T], data: Octets, *, limit: int | None = None, bodies: Bodies = ()) -> T: ...
 @overload
-def decode(kind: object, data: Octets, *, limit: int | None = None) -> Any: ...  # noqa: ANN401  (no type says "a union")
-def decode(kind: object, data: Octets, *, limit: int | None = None) -> object:
+def decode(kind: object, data: Octets, *, limit: int | None = None, bodies: Bodies = ()) -> Any: ...  # noqa: ANN401  (no type says "a union")
+def decode(kind: object, data: Octets, *, limit: int | None = None, bodies: Bodies = ()) -> object:
     """Return the value that `data`, to its last byte, encodes.
 
-    `kind` is a struct, or any annotation of a field: of a union say `node: Node = decode(Node, data)`. Raises
-    MalformedMessage, which names the rule, the field and the offset; for more than `limit` bytes, before reading any.
+    `kind` is a struct, or any annotation of a field: of a union say `node: Node = decode(Node, data)`. `bodies` are
+    what else may stand in a union that has a rest. Raises MalformedMessage, which names the rule, the field and the
+    offset; for more than `limit` bytes, before reading any.
 
     RFC 9420 §2.1.
     """
@@ -57,7 +59,7 @@ def decode(kind: object, data: Octets, *, limit: int | None = None) -> object:
     if limit is not None:
         message = f"{len(data)} bytes where {limit} are allowed"
         require(len(data) <= limit, MalformedMessage, "R-2.1.2-07", message, code=Code.LIMIT_EXCEEDED)
-    shape = shape_of(kind)
+    shape = _extended(kind, bodies)
     read, context = decoder.decoder_of(shape), _context(shape, None)
     try:
         value, end = read(data, 0, len(data), *context)
@@ -70,21 +72,27 @@ def decode(kind: object, data: Octets, *, limit: int | None = None) -> object:
 
 
 @overload
-def decode_prefix(kind: type[T], data: Octets, offset: int = 0, *, given: bool | None = None) -> tuple[T, int]: ...
+def decode_prefix(
+    kind: type[T], data: Octets, offset: int = 0, *, given: bool | None = None, bodies: Bodies = ()
+) -> tuple[T, int]: ...
 @overload
-def decode_prefix(kind: object, data: Octets, offset: int = 0, *, given: bool | None = None) -> tuple[Any, int]: ...
-def decode_prefix(kind: object, data: Octets, offset: int = 0, *, given: bool | None = None) -> tuple[object, int]:
+def decode_prefix(
+    kind: object, data: Octets, offset: int = 0, *, given: bool | None = None, bodies: Bodies = ()
+) -> tuple[Any, int]: ...
+def decode_prefix(
+    kind: object, data: Octets, offset: int = 0, *, given: bool | None = None, bodies: Bodies = ()
+) -> tuple[object, int]:
     """Return the value that begins at `offset`, and the offset behind it.
 
-    `given` is what `Given` would say of the struct. Raises MalformedMessage like `decode`; offsets count from the start
-    of `data`.
+    `given` is what `Given` would say of the struct, `bodies` are as for `decode`. Raises MalformedMessage like
+    `decode`; offsets count from the start of `data`.
 
     RFC 9420 §2.1.
     """
     data = encoder.octets_of(data)
     if not 0 <= offset <= len(data):
         raise UsageError(f"offset {offset} lies outside of {len(data)} bytes")
-    shape = shape_of(kind)
+    shape = _extended(kind, bodies)
     read, context = decoder.decoder_of(shape), _context(shape, given)
     try:
         value, end = read(data, offset, len(data), *context)
@@ -94,6 +102,11 @@ def decode_prefix(kind: object, data: Octets, offset: int = 0, *, given: bool | 
         return value, end
     FaultFinder(data, offset).read(shape, given=bool(given))
     raise _unexplained(shape)
+
+
+def _extended(kind: object, bodies: Bodies) -> Shape:
+    shape = shape_of(kind)
+    return extended_shape(shape, bodies) if bodies else shape
 
 
 def _context(shape: Shape, given: bool | None) -> tuple[bool, ...]:

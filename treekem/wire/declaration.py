@@ -83,10 +83,11 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What `@struct` remembers of a class: its tag, or None, and the tag's width in bytes."""
+    """What `@struct` remembers of a class: its tag, or None, the tag's width in bytes, and whether it is the rest."""
 
     tag: int | None
     tag_width: int
+    rest: bool = False
 
 
 @overload
@@ -94,12 +95,16 @@ class Declaration:
 def struct(cls: type[T], /) -> type[T]: ...
 @overload
 def struct(*, tag: int, tag_width: int = 2) -> Callable[[type[T]], type[T]]: ...
+@overload
+def struct(*, rest: bool, tag_width: int = 2) -> Callable[[type[T]], type[T]]: ...
 def struct(
-    cls: type[T] | None = None, /, *, tag: int | None = None, tag_width: int = 2
+    cls: type[T] | None = None, /, *, tag: int | None = None, tag_width: int = 2, rest: bool = False
 ) -> type[T] | Callable[[type[T]], type[T]]:
     """Declare a wire struct: the class becomes a frozen, slotted dataclass.
 
-    `tag` is the number that selects it in unions, `tag_width` that number's width in bytes. Annotations are read at
+    `tag` is the number that selects it in unions, `tag_width` that number's width in bytes. The one that is the `rest`
+    of a union stands for all other numbers: it has two fields, the number and the octets behind it, which are read
+    where the decoder is told what they are. Annotations are read at
     the first use, so they may name what is declared later in the module. A field that carries a secret says
     `= field(repr=False)`.
 
@@ -108,7 +113,7 @@ def struct(
 
     def declare(bare: type[T]) -> type[T]:
         declared = dataclass(frozen=True, slots=True)(bare)
-        type.__setattr__(declared, _MARK, Declaration(tag, tag_width))
+        type.__setattr__(declared, _MARK, Declaration(tag, tag_width, rest))
         return declared
 
     return declare if cls is None else declare(cls)

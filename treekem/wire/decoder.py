@@ -25,6 +25,7 @@ from treekem.wire.shapes import (
     GivenShape,
     OpaqueShape,
     OptionalShape,
+    RestShape,
     Shape,
     StructShape,
     UIntShape,
@@ -73,6 +74,19 @@ def _elements_of(shape: Shape) -> Callable[[bytes, int, int, int], Iterator[Any]
     return source.compile("elements", "buf, pos, end, size")
 
 
+def _rest_decoders(rest: RestShape | None) -> dict[int, Callable[..., tuple[Any, int]]]:
+    bodies = () if rest is None else rest.bodies
+    return {tag: _rest_decoder(rest.kind, tag, decoder_of(body)) for tag, body in bodies if rest is not None}
+
+
+def _rest_decoder(kind: Callable[[int, bytes], Any], tag: int, body: Callable[..., tuple[Any, int]]) -> Any:  # noqa: ANN401  (a decoder)
+    def decode(buf: bytes, pos: int, size: int) -> tuple[Any, int]:
+        _, end = body(buf, pos, size)
+        return kind(tag, buf[pos:end]), end
+
+    return decode
+
+
 class _Writer:
     """Writes the statements that read a shape at `pos` into a local variable."""
 
@@ -110,9 +124,9 @@ class _Writer:
                 self._read_vector(element, target)
             case OptionalShape(inner):
                 self._read_optional(inner, target)
-            case UnionShape(tag_width, members):
+            case UnionShape(tag_width, members, rest):
                 self._read_uint(tag_width, target)
-                decoders = bind({tag: decoder_of(member) for tag, member in members})
+                decoders = bind({**_rest_decoders(rest), **{tag: decoder_of(member) for tag, member in members}})
                 line(f"{target}, pos = {decoders}[{target}](buf, pos, size)")
             case WhenShape(inner, field, predicate):
                 condition = "given" if field is None else f"{bind(predicate)}({names[field]})"

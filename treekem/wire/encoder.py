@@ -21,6 +21,7 @@ from treekem.wire.shapes import (
     GivenShape,
     OpaqueShape,
     OptionalShape,
+    RestShape,
     Shape,
     StructShape,
     UIntShape,
@@ -62,6 +63,24 @@ def _join_long(encode: Callable[[Any], bytes], elements: Sequence[Any]) -> bytes
     return b"".join([b"".join(map(encode, elements[start : start + _MOST_PIECES])) for start in starts])
 
 
+def _encoders_by_kind(union: UnionShape) -> dict[type[object], tuple[bytes, Callable[..., bytes]]]:
+    width, rest = union.tag_width, union.rest
+    table = {member.kind: (tag.to_bytes(width, "big"), encoder_of(member)) for tag, member in union.members}
+    if rest is not None:
+        table[rest.kind] = b"", _rest_encoder(rest, width, frozenset(tag for tag, _ in union.members))
+    return table
+
+
+def _rest_encoder(rest: RestShape, width: int, taken: frozenset[int]) -> Callable[..., bytes]:
+    def encode(value: object) -> bytes:
+        tag: int = getattr(value, rest.tag)
+        if tag in taken:
+            raise ValueError
+        return tag.to_bytes(width, "big") + octets_of(getattr(value, rest.body))
+
+    return encode
+
+
 class _Writer:
     """Writes the expressions whose values, joined, are the encoding of a shape, and the statements that they need."""
 
@@ -101,12 +120,9 @@ class _Writer:
                 return self._vector_parts(element, value)
             case OptionalShape(inner):
                 return [self._optional_part(inner, value)]
-            case UnionShape(tag_width, members):
+            case UnionShape():
                 tag, encode = self.source.local(), self.source.local()
-                table = {
-                    member.kind: (number.to_bytes(tag_width, "big"), encoder_of(member)) for number, member in members
-                }
-                self.source.line(f"{tag}, {encode} = {bind(table)}[type({value})]")
+                self.source.line(f"{tag}, {encode} = {bind(_encoders_by_kind(shape))}[type({value})]")
                 return [tag, f"{encode}({value})"]
             case WhenShape():
                 return [self._when_part(shape, value)]

@@ -58,11 +58,25 @@ class OptionalShape:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class RestShape:
+    """What a union holds under other tags than its members': a `kind` of two fields, tag and encoded body.
+
+    `bodies` are the shapes of the bodies that a decoder was told.
+    """
+
+    kind: type[object]
+    tag: str
+    body: str
+    bodies: tuple[tuple[int, Shape], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class UnionShape:
     """An enum of `tag_width` bytes, followed by the struct that it selects."""
 
     tag_width: int
     members: tuple[tuple[int, StructShape], ...]
+    rest: RestShape | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,7 +176,7 @@ def name_of(shape: Shape) -> str:
             return f"{name_of(element)}<V>"
         case OptionalShape(inner):
             return f"optional<{name_of(inner)}>"
-        case UnionShape(_, members):
+        case UnionShape(members=members):
             return " | ".join(name_of(member) for _, member in members)
         case WhenShape(inner) | GivenShape(inner) | EncodedShape(inner):
             return name_of(inner)
@@ -175,8 +189,8 @@ def least_size(shape: Shape) -> int:
             return width
         case FixedShape(length):
             return length
-        case UnionShape(width, members):
-            return width + min(least_size(member) for _, member in members)
+        case UnionShape(width, members, rest):
+            return width + (0 if rest is not None else min(least_size(member) for _, member in members))
         case GivenShape(inner) | EncodedShape(inner):
             return least_size(inner)
         case StructShape(_, members):
@@ -254,12 +268,30 @@ def _union_shape(annotation: object, arguments: tuple[object, ...]) -> Shape:
 
     members: dict[int, StructShape] = {}
     widths = set()
-    for kind in kinds:
+    others = [kind for kind in kinds if is_rest(kind)]
+    for kind in (kind for kind in kinds if kind not in others):
         declaration, shape = declaration_of(kind), shape_of(kind)
         if declaration is None or declaration.tag is None or not isinstance(shape, StructShape) or shape.has_context:
             raise UsageError(f"{kind!r} has no tag, which a union needs")
         members[declaration.tag] = shape
         widths.add(declaration.tag_width)
-    if len(widths) != 1 or len(members) != len(kinds):
+    widths.update(declaration.tag_width for declaration in map(declaration_of, others) if declaration is not None)
+    if len(widths) != 1 or len(members) + len(others) != len(kinds):
         raise UsageError(f"the tags of {annotation!r} differ in width or coincide")
-    return UnionShape(widths.pop(), tuple(members.items()))
+    return UnionShape(widths.pop(), tuple(members.items()), _rest_shape(annotation, others))
+
+
+def is_rest(kind: object) -> bool:
+    """Whether a struct stands for the tags that no other member of its union has."""
+    declaration = declaration_of(kind)
+    return declaration is not None and declaration.rest
+
+
+def _rest_shape(annotation: object, kinds: list[object]) -> RestShape | None:
+    if not kinds:
+        return None
+    shape = shape_of(kinds[0])
+    match shape.fields if isinstance(shape, StructShape) and len(kinds) == 1 else ():
+        case ((str(tag), UIntShape()), (str(body), OpaqueShape())) if isinstance(shape, StructShape):
+            return RestShape(shape.kind, tag, body)
+    raise UsageError(f"the rest of {annotation!r} is one struct of a tag and the octets behind it")

@@ -128,6 +128,10 @@ class TracedReader:
         start = self.pos
         tag = self._read_uint(shape.tag_width)
         members = dict(shape.members)
+        if shape.rest is not None and tag in dict(shape.rest.bodies):
+            body = self.pos
+            self._read_part(f".{shape.rest.body}", dict(shape.rest.bodies)[tag], {}, given=False)
+            return shape.rest.kind(tag, self._data[body : self.pos])  # type: ignore[call-arg]  # its two fields
         rule = "R-2.1-10" if shape.tag_width == 1 else "R-2.1-13"
         self._require(tag in members, rule, Code.UNKNOWN_ENUM, f"{tag} selects nothing", start)
         if len(self._path) == 1:

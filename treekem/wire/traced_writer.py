@@ -86,6 +86,11 @@ class TracedWriter:
         for _, member in shape.members:
             if type(value) is member.kind:
                 return shape.tag_width + self._measure_struct(member, value, given=None)
+        if shape.rest is not None and type(value) is shape.rest.kind:
+            tag = getattr(value, shape.rest.tag)
+            self._require(tag not in dict(shape.members), "R-2.1-04", f"{_shown(tag)} selects another struct")
+            size = self._measure(UIntShape(shape.tag_width), tag, None, given=None)
+            return size + self._measure_bytes(getattr(value, shape.rest.body))
         self._require(False, "R-2.1-04", f"a {type(value).__name__} is no {name_of(shape)}")  # noqa: FBT003  (none fits)
         return 0
 

@@ -1,0 +1,88 @@
+"""Proposals of types that the application registered: judged by its rules, and by who supports them.
+
+RFC 9420 §12.2, §13.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from mls.epoch.authorization import authorize_proposal
+from mls.epoch.environment import Environment
+from mls.epoch.members import leaf_nodes
+from mls.epoch.state import GroupState
+from mls.errors import Code, InvalidProposal, InvalidProposalList, MLSError
+from mls.messages import CustomProposal, Extension, ExternalSenderIndex, Proposal, Sender
+from mls.registry import ProposalDefinition, Proposed
+from mls.rules import require, require_present
+from treekem.index import LeafIndex
+from treekem.wire import decode
+
+Entry = tuple[Sender, Proposal]
+"""A proposal of a list, and who sends it."""
+
+
+def verify_custom(
+    group: GroupState, sender: Sender, proposal: CustomProposal, others: tuple[Entry, ...], env: Environment
+) -> None:
+    """Check a custom proposal by the rules that its type was registered with; `others` stand in the same commit.
+
+    Raises InvalidProposal, MalformedMessage, or what the application's rule raises. RFC 9420 §13.2.
+    """
+    definition = definition_of(proposal, env)
+    from_outside = isinstance(sender, ExternalSenderIndex)
+    text = f"an external sender may not propose type {proposal.proposal_type}"
+    require(definition.external or not from_outside, InvalidProposal, "R-12.1.8-05", text)
+    value = decode(definition.body, proposal.body)
+    definition.verify(Proposed(value, sender, others, group.context, group.tree))
+
+
+def definition_of(proposal: CustomProposal, env: Environment) -> ProposalDefinition[object]:
+    """Return what the application registered for a type. Raises InvalidProposal where it is not registered any more."""
+    kind = proposal.proposal_type
+    definition, code = env.registry.proposal(kind), Code.UNSUPPORTED_CAPABILITY
+    return require_present(
+        definition, InvalidProposal, "R-12.1-05", f"proposal type {kind} is not registered", code=code
+    )
+
+
+def verify_proposal_support(group: GroupState, types: Iterable[int], removed: Collection[LeafIndex]) -> None:
+    """Check that all members who are to process a commit list the types of its custom proposals.
+
+    Raises InvalidProposalList. RFC 9420 §12.2, §13.2.
+    """
+    wanted = frozenset(types)
+    if not wanted:
+        return
+    for index, leaf in leaf_nodes(group.tree):
+        missing = sorted(wanted.difference(leaf.capabilities.proposals))
+        text = f"leaf {index} does not support the proposal types {missing}"
+        supported = not missing or index in removed
+        code = Code.UNSUPPORTED_CAPABILITY
+        require(supported, InvalidProposalList, "R-12.2-14", text, code=code, leaf=index)
+
+
+def custom_types(proposals: Iterable[Proposal]) -> frozenset[int]:
+    """Return the types of the custom proposals among others."""
+    return frozenset(each.proposal_type for each in proposals if isinstance(each, CustomProposal))
+
+
+def apply_custom(
+    group: GroupState, extensions: tuple[Extension, ...], entries: Sequence[Entry], env: Environment
+) -> tuple[Extension, ...]:
+    """Check the custom proposals of a list, and return the group context's extensions as they leave them.
+
+    Raises what `verify_custom` does, with the place of the proposal. RFC 9420 §12.3, §13.2.
+    """
+    for index, (sender, proposal) in enumerate(entries):
+        if isinstance(proposal, CustomProposal):
+            others = (*entries[:index], *entries[index + 1 :])
+            try:
+                verify_custom(group, sender, proposal, others, env)
+                authorize_proposal(group, proposal, sender, env)
+            except MLSError as error:
+                error.index = index
+                raise
+            definition = definition_of(proposal, env)
+            extensions = tuple(definition.apply(decode(definition.body, proposal.body), extensions))
+    return extensions
