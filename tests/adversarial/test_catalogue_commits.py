@@ -156,6 +156,7 @@ CASES: list[tuple[str, str, BUILD, Refusal]] = [
 ]
 
 
+@pytest.mark.rfc("P01")
 @formats
 @pytest.mark.parametrize(
     ("build", "refused"),

@@ -98,7 +98,8 @@ def test_the_engine_cites_known_rules() -> None:
     ("rules", "fault"),
     [
         (("R-2.1-01", "N-M01a", "S-max_leaves"), None),
-        (("B01", "B53"), None),
+        (("B01", "B53", "P01", "P12"), None),
+        (("P13",), "no requirement ID"),
         (("B54",), "no requirement ID"),
         (("R-2.1-99",), "no requirement ID"),
         (("12.2",), "no requirement ID"),

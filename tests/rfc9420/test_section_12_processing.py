@@ -55,7 +55,7 @@ def test_a_commit_is_for_the_present_epoch(scene: Scene, epoch: int) -> None:
         assert (getattr(refused, "current", None), getattr(refused, "received", None)) == (1, epoch)
 
 
-@pytest.mark.rfc("R-12.4.2-02", "R-12.4.2-03", "R-6.2-03", "N-X08")
+@pytest.mark.rfc("R-12.4.2-02", "R-12.4.2-03", "R-6.2-03", "N-X08", "P01")
 def test_a_commit_is_tagged_and_signed_by_a_member(scene: Scene) -> None:
     message = public_message(scene.forger.honest())
     assert message.membership_tag is not None

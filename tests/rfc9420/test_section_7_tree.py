@@ -153,6 +153,7 @@ def test_every_pattern_of_removals(n_members: int) -> None:
             for leaf in order:
                 tree = tree.remove_leaf(leaf)
             results.add((tree.n_leaves, tree.encode() if any(kept) else b""))
+            assert tree.n_members == sum(kept)
         ((n_leaves, _),) = results
         last = max((leaf for leaf in range(n_members) if kept[leaf]), default=0)
         assert n_leaves == next(size for size in (1, 2, 4, 8) if size > last)
