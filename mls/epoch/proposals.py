@@ -287,7 +287,7 @@ def verify_joiner(
     verify_leaf_node(leaf, LeafPosition(group.context.group_id, index), applied.demands, env, strict=strict)
     replaced = None
     for removed in applied.removed:
-        replaced = _verify_resync(group, leaf, removed, env)
+        replaced = _replaced_credential(group, leaf, removed, env)
     identity = env.policy.identity(leaf.credential)
     for other, present in leaf_nodes(applied.tree):
         if env.policy.identity(present.credential) == identity:
@@ -296,7 +296,7 @@ def verify_joiner(
     authorize_joiner(group, leaf, index, applied.removed, applied.psks, env)
 
 
-def _verify_resync(group: GroupState, leaf: LeafNode, removed: LeafIndex, env: Environment) -> Credential:
+def _replaced_credential(group: GroupState, leaf: LeafNode, removed: LeafIndex, env: Environment) -> Credential:
     message = f"leaf {removed} is to be removed, but it is blank"
     old = require_present(group.leaf_node(removed), InvalidProposal, "R-12.1.3-02", message)
     same = env.policy.identity(old.credential) == env.policy.identity(leaf.credential)
