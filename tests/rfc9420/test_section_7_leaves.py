@@ -108,7 +108,7 @@ def test_what_is_signed_of_a_leaf(scene: LeafScene) -> None:
         assert leaf_node_tbs(sourced, position) == encode_unsigned(sourced) + tail
 
 
-@pytest.mark.rfc("R-7.2-04", "R-7.2-06", "R-13.4-02", "R-13.5-06")
+@pytest.mark.rfc("R-7.2-04", "R-7.2-06", "R-13.4-02", "R-13.5-06", "B25")
 def test_own_capabilities_list_what_is_not_default() -> None:
     own = own_capabilities()
     assert own.versions == (1,)
