@@ -39,9 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     plugin = _Knockouts(options.rule, options.jobs)
-    pytest.main(["-qq", "--no-summary", "-p", "no:cacheprovider", "tests"], plugins=[plugin])
-    if not plugin.verdicts:
-        print("nothing was knocked out")
+    status = pytest.main(["-qq", "--no-summary", "-p", "no:cacheprovider", "tests"], plugins=[plugin])
+    if status != pytest.ExitCode.OK or not plugin.verdicts:
+        print("the run did not come to its end" if plugin.verdicts else "nothing was knocked out")
         return 2
     if options.json is not None:
         options.json.write_text(json.dumps(_as_json(plugin.verdicts), indent=1) + "\n", encoding="utf-8")
@@ -133,7 +133,11 @@ def _is_refusing(rule: str) -> bool:
 
 
 def _show(verdict: Verdict, count: int, total: int) -> None:
-    result = f"killed by {verdict.killer}" if verdict.is_killed else f"SURVIVED {len(verdict.knockout.tests)} tests"
+    result = (
+        f"killed by {verdict.killer}"
+        if verdict.is_killed
+        else f"SURVIVED {len(verdict.knockout.tests)} tests {verdict.remark}"
+    )
     print(f"[{count:4}/{total}] {verdict.seconds:5.1f} s  {verdict.knockout.name}: {result}", flush=True)
 
 

@@ -20,6 +20,7 @@ MATERIAL = b"hunter2!"
 each_suite = pytest.mark.parametrize("suite", SUITES.values(), ids=lambda suite: f"suite{suite.id}")
 
 
+@pytest.mark.rfc("R-2-01")
 @pytest.mark.parametrize("show", [str, repr, "{}".format, "{!r:>40}".format, lambda secret: f"{[secret]}"])
 @pytest.mark.parametrize("kind", [Secret, PathSecret, HPKEPrivateKey, SignaturePrivateKey])
 def test_a_secret_is_printed_without_its_bytes(show: Callable[[object], str], kind: type[Secret]) -> None:
@@ -101,6 +102,7 @@ def test_comparison_is_of_all_bytes(other: bytes) -> None:
     assert not ct_eq(other, Secret(MATERIAL))
 
 
+@pytest.mark.rfc("R-2-01")
 @each_suite
 def test_nothing_that_holds_a_key_shows_or_pickles_it(suite: CipherSuite, entropy: DeterministicEntropy) -> None:
     hpke, signature = suite.generate_key_pair(entropy), suite.generate_signature_key_pair(entropy)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mls.group import Group
+from mls import Client, Group
 from tests.support.planting import Edit, Fault
 from treekem.secrets import Secret
 from treekem.wire import codec, decoder, encoder, varint
@@ -82,6 +82,11 @@ FAULTS = [
         "R-2-02",
         "a commit is merged in another epoch than its own",
         Edit(Group._decided, "staged.base is standing.state", "True"),
+    ),
+    Fault(
+        "R-2-03",
+        "a second client moves into a store",
+        Edit(Client.create, "store.read(CLIENT_KEY) is not None", "False"),
     ),
     *WITHOUT_A_CHECK,
     Fault(

@@ -21,6 +21,7 @@ from treekem.errors import Code, MalformedMessage, UsageError
 from treekem.index import LeafIndex
 from treekem.leaf_node import (
     Capabilities,
+    Certificate,
     CommitSource,
     Extension,
     KeyPackageSource,
@@ -47,6 +48,12 @@ def test_integers_are_fixed_width_in_network_order_and_fields_follow_each_other(
     numbers = Numbers(1, 0x0203, 0x04050607, 0x08090A0B0C0D0E0F)
     assert encode(numbers) == bytes(range(1, 16))
     assert decode(Numbers, bytes(range(1, 16))) == numbers
+
+
+@pytest.mark.rfc("R-2.1-02")
+def test_a_struct_is_not_written_as_another_one() -> None:
+    assert misuse(CommitSource, Certificate(b"the same fields")).rule == "R-2.1-02"
+    assert misuse(Extension, CAPABILITIES).rule == "R-2.1-02"
 
 
 @pytest.mark.rfc("R-2.1-01")

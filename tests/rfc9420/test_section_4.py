@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.tree_builder import leaf_named, parent_named, tree_of
 from tests.support.tree_group import TreeGroup
-from treekem.errors import UsageError
+from treekem.errors import InvalidTree, UsageError
 from treekem.index import (
     LeafIndex,
     NodeIndex,
@@ -46,6 +46,25 @@ FULL = tree_of(8, leaves("A B _ _ E F G _") | {LABELS[name]: parent_named(name) 
 
 def labelled(names: str) -> tuple[NodeIndex, ...]:
     return tuple(NodeIndex(LABELS[name]) for name in names)
+
+
+@pytest.mark.rfc("R-4.1-01")
+def test_a_stored_tree_is_perfect() -> None:
+    pieces = list(RESOLUTIONS.blocks())
+    assert RatchetTree.from_blocks(8, pieces).encode() == RESOLUTIONS.encode()
+    misfits = [(n_leaves, pieces) for n_leaves in (-1, 0, 3, 4, 6, 1 << 33)]
+    misfits += [(8, [(number, encoded)]) for number in (-1, 1) for _, encoded in pieces]
+    for n_leaves, blocks in misfits:
+        with pytest.raises(InvalidTree) as caught:
+            RatchetTree.from_blocks(n_leaves, blocks)
+        assert caught.value.rule == "R-4.1-01"
+
+
+@pytest.mark.rfc("R-4.1.1-01")
+def test_leaves_stand_at_even_nodes_from_left_to_right() -> None:
+    assert [node_of(LeafIndex(leaf)) for leaf in range(8)] == list(range(0, 16, 2))
+    assert [leaf for leaf, _ in RESOLUTIONS.leaves()] == [0, 1, 3, 4, 5, 7]
+    assert [leaf_of(NodeIndex(x)) for x in (0, 2, 14)] == [0, 1, 7]
 
 
 @pytest.mark.rfc("R-4.1.1-03", "R-4.1.1-04", "R-4.1.1-05")

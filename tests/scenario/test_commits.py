@@ -139,7 +139,7 @@ def test_candidates_keep_their_order_when_one_is_discarded(restarts: bool) -> No
     assert [each.message for each in alice.pending] == [each.message for each in commits]
 
 
-@pytest.mark.rfc("R-14-05")
+@pytest.mark.rfc("R-14-05", "R-2-02")
 @FRAMES
 def test_a_staged_commit_is_merged_where_it_was_staged(private: bool) -> None:
     world = World(private_handshakes=private)

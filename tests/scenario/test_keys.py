@@ -190,7 +190,7 @@ def test_an_external_key_is_held_by_all(path: bool) -> None:
     world.agree(alice, bob, join(carol, pending))
 
 
-@pytest.mark.rfc("R-8.6-01", "R-8.6-02")
+@pytest.mark.rfc("R-8.6-01", "R-8.6-02", "R-3.4-01")
 def test_a_resumption_key_of_an_epoch_is_kept_a_while() -> None:
     world = World(resumption_psk_epochs=2)
     alice, bob = world.group(2)

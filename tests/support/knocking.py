@@ -41,11 +41,15 @@ class Knockout:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How it went: `killer` is the test that noticed, or says what else ended the run; None for a survivor."""
+    """How it went: `killer` is the test that noticed, or says what else ended the run; None for a survivor.
+
+    A fault that does not fit the engine any more survives, and `remark` says why.
+    """
 
     knockout: Knockout
     killer: str | None
     seconds: float
+    remark: str = ""
 
     @property
     def is_killed(self) -> bool:
@@ -106,7 +110,7 @@ class _Fork:
         os.close(answer)
 
     def verdict(self) -> Verdict | None:
-        """Return how it went, or None while it goes on. Raises Stale."""
+        """Return how it went, or None while it goes on."""
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         seconds = time.monotonic() - self._began
         if pid == 0 and seconds <= TIMEOUT:
@@ -119,10 +123,8 @@ class _Fork:
         if pid == 0:
             return Verdict(self._knockout, f"no end after {TIMEOUT:.0f} seconds, {said}", seconds)
         code = os.waitstatus_to_exitcode(status)
-        if code == _STALE:
-            raise Stale(f"{self._knockout.name}: {said}")
-        if code == _SURVIVED:
-            return Verdict(self._knockout, None, seconds)
+        if code in {_SURVIVED, _STALE}:
+            return Verdict(self._knockout, None, seconds, said)
         return Verdict(self._knockout, said or f"the process ended with {code}", seconds)
 
 
