@@ -57,7 +57,7 @@ FAULTS = [
     Fault(
         "R-3.4-01",
         "an epoch leaves no resumption PSK behind",
-        Edit(Standing._resumption, "state.secrets.resumption_psk.expose()", "bytes(32)"),
+        Edit(Standing._resumption, "return {", "return {} and {"),
     ),
     Fault(
         "R-3.4-02",

@@ -12,9 +12,19 @@ from mls.crypto import HPKEPrivateKey
 from mls.epoch.state import EpochState
 from mls.errors import InvalidCiphertext, Refused, UsageError
 from mls.identity.policy import Place, Subject
-from mls.messages import Commit, Credential, GroupContext, MLSMessage, PublicMessage
+from mls.messages import (
+    Commit,
+    Credential,
+    GroupContext,
+    InlineProposal,
+    MLSMessage,
+    PreSharedKey,
+    PublicMessage,
+    ResumptionPSK,
+    ResumptionPSKUsage,
+)
 from mls.messages import Remove as RemoveProposal
-from tests.support.world import ANYONE, World, records
+from tests.support.world import ANYONE, World, join, records
 from treekem.index import LeafIndex
 from treekem.nodes import HPKECiphertext, UpdatePath
 from treekem.wire import decode, encode
@@ -124,6 +134,29 @@ def test_a_proposal_alone_changes_nothing_that_members_agree_on() -> None:
         assert waiting.proposal == RemoveProposal(LeafIndex(2))
     world.commit(bob, (), alice)
     assert alice.members == bob.members == before[3][:2]
+
+
+@pytest.mark.rfc("R-3.4-02")
+def test_a_branch_is_tied_to_its_group_and_leaves_it_as_it_is() -> None:
+    world = World()
+    alice, bob = world.group(2)
+    fingerprints = [alice.fingerprint(), bob.fingerprint()]
+    clients = [world.clients[world.name_of(group)] for group in (alice, bob)]
+    branch, pending = clients[0].branch(alice, [clients[1].key_package()])
+    first = decode(MLSMessage, pending.message).body
+    assert isinstance(first, PublicMessage)
+    assert isinstance(first.content.content, Commit)
+    links = [
+        each.proposal.psk.psk
+        for each in first.content.content.proposals
+        if isinstance(each, InlineProposal) and isinstance(each.proposal, PreSharedKey)
+    ]
+    assert links == [ResumptionPSK(ResumptionPSKUsage.BRANCH, alice.group_id, alice.epoch)]
+    branch.merge(pending)
+    assert branch.epoch == 1
+    world.agree(branch, join(clients[1], pending))
+    assert [alice.fingerprint(), bob.fingerprint()] == fingerprints
+    world.agree(alice, bob)
 
 
 @pytest.mark.rfc("R-3.2-02")

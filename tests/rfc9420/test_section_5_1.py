@@ -39,6 +39,30 @@ def test_a_suite_serves_the_tree(suite: CipherSuite) -> None:
     assert tree_suite.derive_node_key_pair(above).public != node.public
 
 
+@pytest.mark.rfc("R-5.1-01")
+def test_a_suite_fixes_all_of_its_algorithms() -> None:
+    """Nh, Nk and Nn, Npk, and the signature scheme, as the names of the suites say them. RFC 9420 §17.1."""
+    chosen = {
+        suite.id: (
+            suite.hash_length,
+            suite.aead_key_length,
+            suite.aead_nonce_length,
+            suite.hpke.kem.public_length,
+            suite.signature_scheme,
+        )
+        for suite in SUITES.values()
+    }
+    assert chosen == {
+        1: (32, 16, 12, 32, "ed25519"),
+        2: (32, 16, 12, 65, "ecdsa_secp256r1_sha256"),
+        3: (32, 32, 12, 32, "ed25519"),
+        4: (64, 32, 12, 56, "ed448"),
+        5: (64, 32, 12, 133, "ecdsa_secp521r1_sha512"),
+        6: (64, 32, 12, 56, "ed448"),
+        7: (48, 32, 12, 97, "ecdsa_secp384r1_sha384"),
+    }
+
+
 @each_suite
 @pytest.mark.rfc("R-5.1-01")
 def test_a_key_of_another_kem_is_refused(suite: CipherSuite, entropy: DeterministicEntropy) -> None:

@@ -151,7 +151,7 @@ def test_a_member_that_was_offline_branches_off_too(restarts: bool, suite: int) 
 
 
 @restarts
-@pytest.mark.rfc("R-11.3-01", "R-11.3-07", "R-3.4-02")
+@pytest.mark.rfc("R-11.3-01", "R-11.3-07")
 @pytest.mark.parametrize("suite", [1, 2])
 def test_some_members_branch_off(restarts: bool, suite: int) -> None:
     world = World(suite)
