@@ -10,7 +10,7 @@ from types import FrameType
 
 import pytest
 
-from mls import AcceptAnyone, Client, Extension, TrustOnFirstUse, intents
+from mls import AcceptAnyone, ApplicationMessage, Client, Extension, TrustOnFirstUse, intents
 from mls.epoch.effect import Effect
 from mls.epoch.join import join_by_external_commit
 from mls.errors import Code, InvalidLeafNode, InvalidProposalList, MalformedMessage, Refused
@@ -416,12 +416,15 @@ def test_what_was_said_before_a_credential_expired_is_still_read(watched: Watche
 @pytest.mark.rfc("R-5.3.3-01")
 def test_a_leaf_index_says_nothing_about_another_epoch(watched: Watched) -> None:
     alice, bob, carol = watched.groups
-    before = bob.me
+    before, late = bob.me, bob.encrypt(b"late")
     watched.world.commit(alice, [intents.Remove(1)], carol)
     (dave,) = watched.world.add(alice, watched.world.client("dave"), others=[carol])
     assert dave.me.leaf == before.leaf == 1
     assert dave.me != before
     watched.world.agree(alice, carol, dave)
+    heard = alice.receive(late)
+    assert isinstance(heard, ApplicationMessage)
+    assert heard.sender == before
 
 
 @pytest.mark.rfc("R-5.3.3-02", "R-5.3.3-04", "R-7.2-07")

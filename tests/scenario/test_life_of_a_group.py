@@ -140,7 +140,7 @@ def test_a_tree_shrinks_and_grows_and_leaves_are_used_again(restarts: bool) -> N
         world.agree(*groups)
 
 
-@pytest.mark.rfc("R-15-02", "R-6.1-07", "R-6.1-03", "N-M08", "B06", "R-5.3.3-01")
+@pytest.mark.rfc("R-15-02", "R-6.1-07", "R-6.1-03", "N-M08", "B06")
 @pytest.mark.parametrize("restarts", [False, True], ids=["running", "restarted"])
 def test_a_late_message_is_verified_with_the_leaf_of_its_time(restarts: bool) -> None:
     world = World(max_past_epochs=3)
