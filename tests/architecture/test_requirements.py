@@ -56,9 +56,14 @@ def test_what_follows_from_others_names_them() -> None:
 def test_what_stands_outside_of_the_engine_says_where() -> None:
     outside = [requirement for requirement in requirements().values() if requirement.sort == "outside"]
     assert [requirement.id for requirement in outside if requirement.owner == "engine"] == []
-    assert [(requirement.id, requirement.where) for requirement in outside if not place_exists(requirement.where)] == []
-    assert not place_exists("mls.Group.no_such_method")
-    assert not place_exists("NO_SUCH_DOCUMENT.md")
+    assert [
+        (requirement.id, requirement.where)
+        for requirement in outside
+        if not place_exists(requirement.where, requirement.id)
+    ] == []
+    assert not place_exists("mls.Group.no_such_method", "R-2-01")
+    assert not place_exists("NO_SUCH_DOCUMENT.md", "R-2-01")
+    assert not place_exists("SECURITY.md", "R-99-99")
 
 
 @pytest.mark.parametrize("fault", faults(), ids=lambda fault: f"{fault.rules[0]}: {fault.what}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -51,7 +52,7 @@ class Evidence:
             case "meta":
                 return [] if all(self.is_shown(requirements()[source]) for source in requirement.sources) else None
             case "outside":
-                return [] if place_exists(requirement.where) else None
+                return [] if place_exists(requirement.where, requirement.id) else None
 
     def is_shown(self, requirement: Requirement) -> bool:
         """Whether a requirement is shown."""
@@ -152,10 +153,13 @@ def where_cited() -> dict[str, list[str]]:
     return places
 
 
-def place_exists(where: str) -> bool:
-    """Whether a document of the project, or a public object of the engine, has this name."""
+def place_exists(where: str, rule: str) -> bool:
+    """Whether a document of the project has this name and names the rule, or a public object has this name."""
     if where.endswith(".md"):
-        return (ROOT / where).is_file()
+        document = ROOT / where
+        return (
+            document.is_file() and re.search(rf"{re.escape(rule)}\b", document.read_text(encoding="utf-8")) is not None
+        )
     parts = where.split(".")
     for length in range(len(parts), 0, -1):
         try:
