@@ -58,6 +58,8 @@ def check(tree: RatchetTree, suite_id: int) -> None:
     digests = flat.tree_hashes(SUITES[suite_id])
     expected = [reference.tree_hash(nodes, NodeIndex(x), suite) for x in range(len(nodes))]
     assert [row.tobytes() for row in digests] == expected
+    encoded = [b"\0" if node is None else b"\1" + encode(node) for node in nodes]
+    assert reference.tree_hashes(encoded, SUITES[suite_id]) == expected
     assert flat.has_sound_lists()
     if suite_id == 1:
         assert list(flat.unlinked_parents("sha256", digests.data.cast("B"))) == []

@@ -19,6 +19,7 @@ from treekem.kernels.sha2_instructions import (
     PAIR,
     copy_octets,
     initial_words,
+    pad_octets,
     sha256_lanes,
     sha256_pair,
     sha512_lanes,
@@ -32,7 +33,6 @@ _SHA256_LANES: Final = 1
 _SHA512_LANES: Final = 2
 _MOST_LANES: Final = max(PAIR, LANES_256, LANES_512)
 _ROOM_FOR_PADDING: Final = 256
-_MARK: Final = 0x80
 
 
 class Lanes(NamedTuple):
@@ -98,11 +98,8 @@ def finish(lanes: Lanes, lane: int, length: int, row: int) -> None:
     """Pad the message of a lane, which will be hashed into row `row` of what `flush` fills."""
     block = 128 if lanes.algorithm == _SHA512_LANES else 64
     end = (length + 1 + block // 8 + block - 1) // block * block
-    lanes.messages[lane, length] = _MARK
-    for i in range(length + 1, end - 8):
-        lanes.messages[lane, i] = 0
-    for i in range(8):
-        lanes.messages[lane, end - 1 - i] = (8 * length >> 8 * i) & 0xFF
+    place = lanes.messages.ctypes.data + np.uint64(lane * lanes.messages.shape[1])
+    pad_octets(place + np.uint64(length), np.uint64(end - length), np.uint64(8 * length))
     lanes.n_blocks[lane] = end // block
     lanes.rows[lane] = row
 
@@ -121,6 +118,5 @@ def flush(lanes: Lanes, used: int, out: Octets) -> None:
     else:
         sha512_lanes(digests, messages, np.uint64(stride), n_blocks, initial)
     for lane in range(used):
-        row = lanes.rows[lane]
-        for i in range(lanes.digest_length):
-            out[row, i] = lanes.digests[lane, i]
+        place = out.ctypes.data + np.uint64(lanes.rows[lane] * out.shape[1])
+        copy_octets(place, digests + np.uint64(lane * lanes.digests.shape[1]), np.uint64(lanes.digest_length))

@@ -358,5 +358,25 @@ def _copy(_typing: object, _to: object, _source: object, _count: object) -> tupl
     return types.int64(types.uintp, types.uintp, types.uintp), generate
 
 
+def _pad(_typing: object, _to: object, _count: object, _n_bits: object) -> tuple[object, Callable[..., object]]:
+    """Fill so many octets, 9 or more, with the padding of a message of so many bits. FIPS 180-4 §5.1."""
+
+    def generate(_context: object, builder: ir.IRBuilder, _signature: object, arguments: _Values) -> ir.Value:
+        octet = ir.IntType(8)
+        to, count, n_bits = arguments
+        fill = builder.module.declare_intrinsic("llvm.memset", [octet.as_pointer(), _ADDRESS])
+        flat = ir.Constant(ir.IntType(1), 0)
+        builder.call(fill, [builder.inttoptr(to, octet.as_pointer()), octet(0), count, flat])
+        builder.store(octet(0x80), builder.inttoptr(to, octet.as_pointer()))
+        last = builder.inttoptr(builder.sub(builder.add(to, count), _ADDRESS(8)), _ADDRESS.as_pointer())
+        builder.store(builder.bswap(n_bits), last, align=1)
+        return ir.Constant(ir.IntType(64), 0)
+
+    return types.int64(types.uintp, types.uintp, types.uintp), generate
+
+
+pad_octets: Any = intrinsic(_pad)
+"""Pads: at an address, so many octets, of a message of so many bits."""
+
 copy_octets: Any = intrinsic(_copy)
 """Copies: to an address, from an address, so many octets."""

@@ -86,9 +86,8 @@ def append_digest(lanes: Lanes, lane: int, length: int, digests: Octets, row: in
         lanes.messages[lane, length] = 0x40
         lanes.messages[lane, length + 1] = lanes.digest_length
         length += 2
-    for i in range(lanes.digest_length):
-        lanes.messages[lane, length + i] = digests[row, i]
-    return length + lanes.digest_length
+    start = row * digests.shape[1]
+    return append(lanes, lane, length, digests, start, lanes.digest_length)
 
 
 @kernel

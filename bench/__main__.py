@@ -1,0 +1,19 @@
+"""The command `python -m bench`, with one subcommand per measurement."""
+
+from __future__ import annotations
+
+import typer
+
+from bench import hashing
+
+app = typer.Typer(help="Measures what groups cost.", no_args_is_help=True, add_completion=False)
+app.command("hashing")(hashing.main)
+
+
+@app.callback()
+def _group() -> None:
+    """Keep subcommands, however few there are."""
+
+
+if __name__ == "__main__":
+    app()
