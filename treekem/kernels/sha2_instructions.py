@@ -17,7 +17,7 @@ from math import isqrt
 from typing import Any, Final
 
 from llvmlite import binding, ir
-from numba import types
+from numba import config, types
 from numba.extending import intrinsic
 
 _ADDRESS: Final = ir.IntType(64)
@@ -26,10 +26,19 @@ _WORDS_OF_BLOCK: Final = 16
 _Values = Sequence[ir.Value]
 _Compress = Callable[["_Sha2", ir.IRBuilder, "_Values", "_Values"], "_Values"]
 
-HAS_SHA_INSTRUCTIONS: Final = binding.get_default_triple().startswith("x86_64") and bool(
-    binding.get_host_cpu_features().get("sha", False)
-)
-"""Whether this processor has the SHA-256 instructions of x86-64."""
+
+def _has_sha_instructions() -> bool:
+    """Whether code may use them: NUMBA_CPU_FEATURES can ask for code that runs elsewhere too."""
+    if not binding.get_default_triple().startswith("x86_64"):
+        return False
+    asked_for = vars(config)["CPU_FEATURES"]
+    if asked_for is not None:
+        return "+sha" in asked_for.split(",")
+    return bool(binding.get_host_cpu_features().get("sha", False))
+
+
+HAS_SHA_INSTRUCTIONS: Final = _has_sha_instructions()
+"""Whether the SHA-256 instructions of x86-64 are used."""
 
 
 def _primes(count: int) -> list[int]:
