@@ -86,7 +86,7 @@ def test_a_last_resort_is_used_again() -> None:
     assert len(key_packages(world, "carol")) == 1
 
 
-@pytest.mark.rfc("R-7.3-08", "R-7.3-09")
+@pytest.mark.rfc("R-7.3-08", "R-7.3-09", "B33")
 def test_key_packages_expire() -> None:
     world = World()
     alice, bob = world.group(2)
