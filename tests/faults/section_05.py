@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from mls import registry
 from mls.crypto import CipherSuite, hpke, kem, labels, primitives
-from mls.epoch import extensions, join, members, past, proposals, queue, welcome
+from mls.epoch import extensions, group_extensions, join, members, past, proposals, queue, welcome
 from mls.identity.x509 import X509Chain
 from mls.messages import EncryptedGroupSecrets, X509Credential
 from tests.support.planting import Edit, Fault, Item, Layout
@@ -136,7 +137,7 @@ FAULTS = [
     Fault(
         "R-5.3.1-07",
         "nobody asks about external senders",
-        Edit(proposals.verify_external_senders, "if sender not in old:", "if False:"),
+        Edit(group_extensions.verify_external_senders, "if sender not in old:", "if False:"),
     ),
     Fault(
         "R-5.3.2-02",
@@ -160,7 +161,7 @@ FAULTS = [
     Fault(
         "R-5.3.3-02",
         "an application_id belongs into key packages",
-        Item(extensions._HOMES, 1, extensions.KEY_PACKAGE),
+        Item(extensions._HOMES, 1, registry.KEY_PACKAGE),
     ),
     Fault(
         "R-5.3.3-04",
