@@ -7,14 +7,18 @@ from dataclasses import replace
 import pytest
 
 from mls import intents
+from mls.epoch.public_commit import stage_public_commit
+from mls.epoch.receive_commit import Known, stage_commit
 from mls.errors import (
     Code,
     InvalidCiphertext,
+    InvalidCommit,
     InvalidFraming,
     InvalidKey,
     InvalidPath,
     InvalidSignature,
     InvalidTag,
+    MLSError,
     UnavailableSecret,
     UsageError,
     WrongEpoch,
@@ -24,8 +28,12 @@ from mls.intents import Intent
 from mls.messages import (
     Commit,
     CommitSource,
+    ExternalSenderIndex,
+    FramedContent,
     FramedContentAuthData,
     MemberSender,
+    ProposalContent,
+    Remove,
 )
 from tests.adversarial.insider import PRIVATE, PUBLIC, assert_refused, public_message, refusal, wrapped
 from tests.support.crafting import Forger
@@ -53,6 +61,30 @@ def test_a_commit_is_for_the_present_epoch(scene: Scene, epoch: int) -> None:
         message = scene.forger.say(commit, wire_format=wire_format, epoch=epoch)
         refused = assert_refused(scene.receivers, message, WrongEpoch, "R-6-11", Code.WRONG_EPOCH)
         assert (getattr(refused, "current", None), getattr(refused, "received", None)) == (1, epoch)
+
+
+@pytest.mark.rfc("R-12.4.2-01", "R-6-07", "R-6.1-10")
+def test_what_was_opened_is_judged_once_more_where_it_is_processed(scene: Scene) -> None:
+    receiver = scene.receivers[0]
+    state, env = receiver._standing.state, receiver._environment()
+    genuine = scene.forger.read(scene.forger.honest())
+    framed = genuine.content
+    wrong: list[tuple[FramedContent, type[MLSError], str]] = [
+        *((replace(framed, epoch=epoch), WrongEpoch, "R-12.4.2-01") for epoch in (0, 2, 2**64 - 1)),
+        (replace(framed, content=ProposalContent(Remove(LeafIndex(3)))), InvalidCommit, "R-6-07"),
+        (replace(framed, sender=ExternalSenderIndex(0)), InvalidCommit, "R-6.1-10"),
+    ]
+    before = receiver.fingerprint()
+    for stage in (
+        lambda content: stage_commit(state, content, Known({}, {}, {}), env),
+        lambda content: stage_public_commit(state.group, content, {}, env),
+    ):
+        for changed, error, rule in wrong:
+            with pytest.raises(error) as caught:
+                stage(replace(genuine, content=changed))
+            assert caught.value.rule == rule
+        assert stage(genuine) is not None
+    assert receiver.fingerprint() == before
 
 
 @pytest.mark.rfc("R-12.4.2-02", "R-12.4.2-03", "R-6.2-03", "N-X08", "P01")

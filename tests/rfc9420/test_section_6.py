@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from mls import Add, ApplicationMessage, ProposalReceived, Remove, StagedCommit
+from mls.epoch.create_commit import protect
 from mls.epoch.framing import (
     membership_tag,
     protect_public,
@@ -243,5 +244,7 @@ def test_framing_loses_nothing(private: bool) -> None:
         framed = insider.framed(content, authenticated_data=b"data")
         signed = insider.signed(framed, wire_format)
         message = insider.private(signed) if private else insider.public(signed)
-        assert reader.read(message) == signed
-        assert reader.read(message).wire_format == wire_format
+        sent, _ = protect(insider.state, signed, insider.standing.keys, insider.group._environment(), private=private)
+        for each in (message, encode(sent)):
+            assert reader.read(each) == signed
+            assert reader.read(each).wire_format == wire_format

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -108,6 +109,9 @@ def test_a_confirmation_tag_stands_in_commits_and_nowhere_else() -> None:
     commit = alice.commit().message
     body = public_message(commit)
     assert body.auth.confirmation_tag is not None
+    assert body.membership_tag is not None
+    tags = b"\x20" + body.auth.confirmation_tag + b"\x20" + body.membership_tag
+    assert commit.endswith(b"\x40\x40" + body.auth.signature + tags)
     without_tag = commit[:-66] + commit[-33:]
     assert_refused([bob, carol], without_tag, MalformedMessage, "R-2.1-07", Code.TRUNCATED)
     plaintext = plaintext_of(insider.resigned(AuthenticatedContent(PRIVATE, body.content, body.auth)))[:-33]
@@ -335,9 +339,13 @@ def test_a_membership_tag_is_compared_in_full() -> None:
 
 @pytest.mark.rfc("R-6.2-02", "R-6.2-03")
 def test_a_membership_tag_covers_content_and_authentication() -> None:
-    _, alice, bob, _ = public_world()
+    world, alice, bob, _ = public_world()
     genuine = alice.commit().message
     body = public_message(genuine)
+    signed = framed_content_tbs(body.content, PUBLIC, Insider(world, bob).context)
+    auth = b"\x40\x40" + body.auth.signature + b"\x20" + (body.auth.confirmation_tag or b"")
+    key = bob._standing.state.secrets.membership_key
+    assert body.membership_tag == hmac.digest(key.expose(), signed + auth, "sha256")
     for changed in (
         replace(body, content=replace(body.content, authenticated_data=b"?")),
         replace(body, auth=replace(body.auth, signature=flipped(body.auth.signature))),

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from mls import Add, ApplicationMessage, OwnMessage, Remove
+from mls import Add, ApplicationMessage, OwnMessage, Remove, StagedCommit
 from mls.epoch.framing import (
     open_sender_data,
     protect_private,
@@ -39,6 +39,8 @@ from mls.messages import (
     Sender,
 )
 from mls.messages import Remove as RemoveProposal
+from mls.schedule.key_schedule import EncryptionSecret, sender_data_key_and_nonce
+from mls.schedule.secret_tree import SecretTree
 from tests.adversarial.insider import (
     PRIVATE,
     PUBLIC,
@@ -140,6 +142,9 @@ def test_padding_is_zero_and_of_the_senders_choice() -> None:
 
     world = World(padding=hundred)
     alice, bob = world.group(2)
+    event = bob.receive(alice.encrypt(b"padded", authenticated_data=b"for this message"))
+    assert isinstance(event, ApplicationMessage)
+    assert (event.data, event.authenticated_data) == (b"padded", b"for this message")
     lengths = {len(private_message(alice.encrypt(bytes(length))).ciphertext) for length in range(30)}
     assert lengths == {100 + 16}
     lengths = {len(private_message(alice.encrypt(bytes(length))).ciphertext) for length in (200, 230)}
@@ -159,6 +164,22 @@ def test_generations_rise_and_guards_are_fresh() -> None:
     assert len({guard for _, guard in told}) == 5
 
 
+@pytest.mark.rfc("R-6.3-02")
+def test_handshakes_and_application_data_have_ratchets_of_their_own() -> None:
+    world = World()
+    alice, bob, _ = world.group(3)
+    reader = Insider(world, bob)
+    said = [alice.encrypt(b"one"), alice.encrypt(b"two"), alice.encrypt(b"three")]
+    handshakes = [alice.propose(Remove(2)).message, alice.commit().message]
+    told = [open_told(reader, message)[0] for message in (*said, *handshakes)]
+    assert told == [0, 1, 2, 0, 1]
+    tree = SecretTree(reader.suite, 4, EncryptionSecret(bytes(32)))
+    staged = [tree.stage(LeafIndex(0), kind, 0).key.expose() for kind in ContentType]
+    assert staged[1] == staged[2] != staged[0]
+    world.deliver(handshakes[0], bob)
+    assert isinstance(bob.receive(handshakes[1]), StagedCommit)
+
+
 def open_told(reader: Insider, message: bytes) -> tuple[int, bytes]:
     told = open_sender_data(reader.suite, private_message(message), reader.state.secrets.sender_data)
     return told.generation, told.reuse_guard
@@ -167,9 +188,10 @@ def open_told(reader: Insider, message: bytes) -> tuple[int, bytes]:
 @pytest.mark.rfc("R-6.3.1-05", "R-6.3.1-04")
 def test_another_guard_than_the_one_used_does_not_open() -> None:
     world, alice, bob, _ = public_world()
+    assert isinstance(bob.receive(alice.encrypt(b"with a guard of its own")), ApplicationMessage)
     insider = Insider(world, alice)
     signed = insider.signed(insider.framed(ApplicationData(b"hello")), PRIVATE)
-    other = struct.pack(">II", 0, 0) + b"\x10\x20\x30\x41"
+    other = struct.pack(">II", 0, 1) + b"\x10\x20\x30\x41"
     message = insider.private(signed, Envelope(sender_data=other))
     assert_refused(bob, message, InvalidCiphertext, "R-5.1.3-03", Code.AEAD_FAILED)
     assert isinstance(bob.receive(insider.private(signed)), ApplicationMessage)
@@ -231,6 +253,15 @@ def test_sender_data_is_twelve_bytes() -> None:
         assert_refused(bob, short, MalformedMessage, "R-2.1-07", Code.TRUNCATED)
     assert isinstance(bob.receive(insider.private(signed, Envelope(sender_data=told))), ApplicationMessage)
 
+    # What a member sends, taken apart by hand.
+    world, _, bob, carol = public_world()
+    carol.encrypt(b"the first generation")
+    body, reader = private_message(carol.encrypt(b"hello")), Insider(world, bob)
+    key, nonce = sender_data_key_and_nonce(reader.suite, reader.state.secrets.sender_data, body.ciphertext)
+    aad = bytes([len(body.group_id)]) + body.group_id + struct.pack(">QB", 1, 1)
+    plain = reader.suite.aead_open(key, nonce, aad, body.encrypted_sender_data)
+    assert (len(plain), plain[:8]) == (12, struct.pack(">II", 2, 1))
+
 
 @pytest.mark.rfc("R-6.3.2-04")
 @pytest.mark.parametrize("length", [0, 1, 15, 16, 31, 32, 33])
@@ -271,12 +302,19 @@ def test_an_absurd_generation_changes_nothing() -> None:
     assert isinstance(bob.receive(genuine), ApplicationMessage)
     assert_refused(bob, genuine, UnavailableSecret, "R-9.2-08", Code.KEY_CONSUMED)
     assert isinstance(bob.receive(insider.private(signed, Envelope(generation=90))), ApplicationMessage)
+    for generation in (90 + 1002, 2**32 - 1):
+        message = insider.private(signed, Envelope(generation=generation))
+        assert_refused(bob, message, UnavailableSecret, "R-15.3-03", Code.TOO_FAR_FUTURE)
+    for generation in (5, 91):
+        event = bob.receive(insider.private(signed, Envelope(generation=generation)))
+        assert isinstance(event, ApplicationMessage)
 
 
 @pytest.mark.rfc("R-6.3-01", "R-6.3.1-01")
 def test_a_private_message_in_bytes() -> None:
     world, alice, bob, _ = public_world()
     insider, reader = Insider(world, alice), Insider(world, bob)
+    assert isinstance(bob.receive(alice.encrypt(b"hi", authenticated_data=b"data")), ApplicationMessage)
     signed = insider.signed(insider.framed(ApplicationData(b"hi"), authenticated_data=b"data"), PRIVATE)
     assert plaintext_of(signed) == b"\x02hi" + b"\x40\x40" + signed.auth.signature
     message = insider.private(signed)

@@ -106,6 +106,9 @@ def test_what_is_signed_of_a_leaf(scene: LeafScene) -> None:
         sourced = replace(leaf, source=source)
         assert encode(sourced).startswith(encode_unsigned(sourced))
         assert leaf_node_tbs(sourced, position) == encode_unsigned(sourced) + tail
+        assert encode_unsigned(sourced) + b"\x40\x40" + leaf.signature == encode(sourced)
+    own = leaf_node_tbs(leaf, LeafPosition(scene.forger.context.group_id, scene.forger.leaf))
+    scene.forger.suite.verify_with_label(leaf.signature_key, b"LeafNodeTBS", own, leaf.signature)
 
 
 @pytest.mark.rfc("R-7.2-04", "R-7.2-06", "R-13.4-02", "R-13.5-06", "B25")
@@ -180,7 +183,7 @@ def test_the_signature_of_a_leaf_binds_it_to_its_place(scene: LeafScene) -> None
     assert isinstance(scene.receivers[0].receive(scene.forger.honest()), StagedCommit)
 
 
-@pytest.mark.rfc("R-7.3-03", "N-L03")
+@pytest.mark.rfc("R-7.3-03", "R-7.2-16", "N-L03")
 def test_every_field_of_a_leaf_is_signed(scene: LeafScene) -> None:
     client, suite = scene.outsider, scene.forger.suite
     genuine = package_of(client.key_package()).leaf_node

@@ -19,6 +19,7 @@ from treekem.nodes import HPKECiphertext, LeafSlot, ParentNode, UpdatePath, Upda
 from treekem.path import OpenedPath, apply_path, open_path, path_keys_from, plan_path, seal_path, surviving_keys
 from treekem.suite import PathSecret
 from treekem.tree import RatchetTree
+from treekem.wire import decode, encode
 
 A, B, C, D = map(LeafIndex, range(4))
 
@@ -73,7 +74,7 @@ def sent() -> Sent:
 # §7.4, §7.5: making a path.
 
 
-@pytest.mark.rfc("R-7.4-01", "R-7.4-02", "R-7.4-03", "R-7.4-05", "R-7.5-01")
+@pytest.mark.rfc("R-7.4-01", "R-7.4-03", "R-7.4-04", "R-7.4-05", "R-7.5-01")
 def test_a_plan_derives_one_key_pair_per_filtered_node() -> None:
     group = TreeGroup.of_size(8, b"plan")
     group.remove(LeafIndex(1))
@@ -242,6 +243,48 @@ def test_every_receiver_learns_the_nodes_above_the_common_one(sent: Sent) -> Non
         open_path(sent.after, A, LeafIndex(5), sent.path, sent.suite, {}, sent.done.context, sent.new_leaves)
     with pytest.raises(UsageError):
         open_path(sent.after, A, A, sent.path, sent.suite, sent.keys[A], sent.done.context, sent.new_leaves)
+
+
+@pytest.mark.rfc("R-7.5-07", "R-7.4-01")
+@pytest.mark.parametrize(("n_members", "removed", "sender", "filtered"), [(4, [1], 0, 1), (8, [0, 1, 2, 3], 4, 7)])
+def test_a_path_blanks_nodes_that_it_leaves_out(n_members: int, removed: list[int], sender: int, filtered: int) -> None:
+    group = TreeGroup.of_size(n_members, b"left out")
+    group.remove(*map(LeafIndex, removed))
+    node, leaf = NodeIndex(filtered), LeafIndex(sender)
+    # No member makes such a tree, but whoever invites might.
+    tree = group.tree.with_nodes({node: ParentNode(bytes(31) + b"\x02", b"", ())})
+    plan = plan_path(tree, leaf, group.suite, PathSecret(bytes(32)), bytes(31) + b"\x01")
+    assert node not in plan.nodes
+    content = leaf_node(plan.leaf_public_key, CommitSource(plan.leaf_parent_hash))
+    after = plan.install(LeafSlot.of(content))
+    path = seal_path(plan, after, content, group.suite, b"context", group.entropy)
+    for each in (after, apply_path(tree, leaf, path, group.suite)):
+        assert each.is_blank(node)
+        assert all(not each.is_blank(x) for x in plan.nodes)
+
+
+@pytest.mark.rfc("R-7.5-07", "R-7.9-06", "R-7.9-07")
+def test_a_path_merges_everybody_below_it() -> None:
+    group = TreeGroup.of_size(3, b"merges")
+    assert group.add() == [3]
+    root = group.tree.parent(NodeIndex(3))
+    assert root is not None
+    assert root.unmerged_leaves == (3,)
+    done = group.commit(A)
+    received = apply_path(done.before, A, done.path, group.suite, done.new_leaves)
+    assert received.encode() == group.tree.encode()
+    assert {x: node.unmerged_leaves for x, node in received.parents() if x in (1, 3)} == {1: (), 3: ()}
+    verify_tree_structure(received, group.suite)
+
+
+@pytest.mark.rfc("R-7.6-01")
+def test_the_fields_of_a_path() -> None:
+    leaf = leaf_node(b"key")
+    path = UpdatePath(leaf, (UpdatePathNode(b"node", (HPKECiphertext(b"kem", b"text"), HPKECiphertext(b"", b"x"))),))
+    ciphertexts = b"\x03kem\x04text" + b"\x00\x01x"
+    nodes = b"\x04node" + bytes([len(ciphertexts)]) + ciphertexts
+    assert encode(path) == encode(leaf) + bytes([len(nodes)]) + nodes
+    assert decode(UpdatePath, encode(path)) == path
 
 
 # §7.6, §12.4.2: what is refused.

@@ -23,9 +23,9 @@ from treekem.hashing import (
 )
 from treekem.index import LeafIndex, NodeIndex, root
 from treekem.leaf_node import CommitSource, UpdateSource
-from treekem.nodes import LeafNodeHashInput, LeafSlot, ParentNodeHashInput, TreeHashInput
+from treekem.nodes import LeafNodeHashInput, LeafSlot, Node, ParentNode, ParentNodeHashInput, TreeHashInput
 from treekem.tree import RatchetTree
-from treekem.wire import encode_as
+from treekem.wire import decode, encode, encode_as
 
 SUITE = cipher_suite(1)
 
@@ -44,6 +44,23 @@ def refused_both_ways(tree: RatchetTree) -> None:
 
 
 # §7.1 and §12.4.3.1: unmerged leaves.
+
+
+@pytest.mark.rfc("R-7.1-01")
+def test_the_fields_of_a_parent() -> None:
+    node = ParentNode(b"key", b"hash", (LeafIndex(1), LeafIndex(258)))
+    expected = b"\x03key\x04hash\x08\x00\x00\x00\x01\x00\x00\x01\x02"
+    assert encode(node) == expected
+    assert encode_as(Node, node) == b"\x02" + expected
+    assert decode(ParentNode, expected) == node
+
+
+@pytest.mark.rfc("R-7.1-03", "R-7.1-02")
+def test_a_new_leaf_takes_its_place_among_those_that_are_unmerged() -> None:
+    tree, leaf = merged(3, 5, 6).add_leaf(leaf_named("4"))
+    unmerged = {x: node.unmerged_leaves for x, node in tree.parents()}
+    assert (leaf, unmerged) == (4, {3: (3,), 7: (3, 4, 5, 6)})
+    verify_unmerged_leaves(tree)
 
 
 def merged(*unmerged: int) -> RatchetTree:
@@ -181,6 +198,21 @@ def test_the_surviving_root_keeps_its_contents() -> None:
     group.remove(LeafIndex(5))
     assert (group.tree.n_leaves, group.tree.parent(NodeIndex(3))) == (4, survivor)
     verify_tree_structure(group.tree, SUITE)
+
+
+@pytest.mark.rfc("R-7.7-01", "R-7.7-02")
+def test_a_tree_grows_to_the_right_below_a_new_root() -> None:
+    tree = TreeGroup.of_size(4, b"growing").tree
+    grown, leaf = tree.with_room()
+    assert (grown.n_leaves, leaf) == (8, 4)
+    assert [grown.encryption_key(NodeIndex(x)) for x in range(7)] == [
+        tree.encryption_key(NodeIndex(x)) for x in range(7)
+    ]
+    assert all(grown.is_blank(NodeIndex(x)) for x in range(7, 15))
+    # While a leaf is blank, be it the last one, a tree stays as wide as it is.
+    for blank in (0, 3):
+        room, leaf = tree_of(4, {2 * x: leaf_named(str(x)) for x in range(4) if x != blank}).with_room()
+        assert (room.n_leaves, leaf) == (4, blank)
 
 
 @pytest.mark.rfc("R-7.7-05")
@@ -428,3 +460,4 @@ def test_blank_subtrees_of_every_height_are_hashed_as_worded(suite_id: int) -> N
     nodes = reference.nodes_of(tree)
     for x in (0, 2, 1, 5, 11, 23, 47, 95, 63, 127, 191, 255, 383, 399, 407, 510):
         assert tree.node_hash(suite, NodeIndex(x)) == reference.tree_hash(nodes, NodeIndex(x), suite)
+    assert tree.tree_hash(suite) == tree.node_hash(suite, root(256))

@@ -67,7 +67,7 @@ def proposed_with(key: SignaturePrivateKey, world: World, group: Group) -> bytes
 # Signature keys.
 
 
-@pytest.mark.rfc("R-7.5-04", "R-6.1-08", "R-12.4.1-13")
+@pytest.mark.rfc("R-7.5-04", "R-6.1-08", "R-6.1-16", "R-12.4.1-13")
 @SUITES
 @FRAMES
 @RESTARTS
@@ -299,7 +299,7 @@ def test_a_credential_does_not_change_where_a_policy_refuses(private: bool) -> N
 # Extensions and capabilities.
 
 
-@pytest.mark.rfc("R-7.5-04", "R-7.3-10")
+@pytest.mark.rfc("R-7.5-04", "R-7.3-10", "R-7.2-07")
 @FRAMES
 def test_extensions_and_capabilities_change_together(private: bool) -> None:
     world = World(private_handshakes=private, grease=False)

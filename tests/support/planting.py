@@ -202,6 +202,8 @@ def compiled(function: types.FunctionType, module: ast.Module) -> types.CodeType
     if not isinstance(definition, ast.FunctionDef):
         raise Stale(f"{function.__qualname__} is no plain function")
     definition.decorator_list = []
+    # Under a name of its own a function that calls itself goes on finding itself in its module.
+    definition.name = "changed"
     ast.increment_lineno(definition, function.__code__.co_firstlineno - 1)
 
     # A closure keeps its cells, so that the names of its cells must be free in the new code as well.
@@ -214,7 +216,7 @@ def compiled(function: types.FunctionType, module: ast.Module) -> types.CodeType
     code = _inner(_inner(compile(whole, function.__code__.co_filename, "exec", dont_inherit=True), "around"), None)
     if code.co_freevars != free:
         raise Stale(f"{function.__qualname__} sees {free}, the changed code {code.co_freevars}")
-    return code.replace(co_qualname=function.__code__.co_qualname)
+    return code.replace(co_name=function.__code__.co_name, co_qualname=function.__code__.co_qualname)
 
 
 @contextmanager
