@@ -83,12 +83,14 @@ FAULTS = [
     Fault(
         "R-7.2-04",
         "default extension types are listed",
-        Edit(key_packages.own_capabilities, "extension_types, ()", "(1, *extension_types), ()"),
+        Edit(key_packages.own_capabilities, "tuple(SUITES), extension_types", "tuple(SUITES), (1, *extension_types)"),
     ),
     Fault(
         "R-7.2-04",
         "default proposal types are listed",
-        Edit(key_packages.own_capabilities, "extension_types, ()", "extension_types, (7,)"),
+        Edit(
+            key_packages.own_capabilities, "extension_types, proposal_types)", "extension_types, (*proposal_types, 7))"
+        ),
     ),
     Fault(
         "R-7.2-05",
