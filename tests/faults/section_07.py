@@ -88,9 +88,7 @@ FAULTS = [
     Fault(
         "R-7.2-04",
         "default proposal types are listed",
-        Edit(
-            key_packages.own_capabilities, "extension_types, proposal_types)", "extension_types, (*proposal_types, 7))"
-        ),
+        Edit(key_packages.own_capabilities, "proposal_types, credentials)", "(*proposal_types, 7), credentials)"),
     ),
     Fault(
         "R-7.2-05",
