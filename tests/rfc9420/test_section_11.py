@@ -53,7 +53,7 @@ def requirement(
 # Founding, §11.
 
 
-@pytest.mark.rfc("R-11-01", "R-11-02", "R-11-03", "R-8.1-01")
+@pytest.mark.rfc("R-11-01", "R-11-02", "R-11-03", "R-8.1-01", "R-8.2-03")
 @pytest.mark.parametrize("suite", sorted(SUITES))
 def test_epoch_zero(suite: int) -> None:
     world = World(suite)

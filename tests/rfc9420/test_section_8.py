@@ -89,6 +89,26 @@ def test_each_stage_extracts_with_the_former_as_salt(suite_id: int) -> None:
 
 
 @every_suite
+@pytest.mark.rfc("R-8-08")
+def test_every_secret_of_an_epoch_has_its_label(suite_id: int) -> None:
+    suite, name = cipher_suite(suite_id), HASHES[suite_id]
+    secret = b"e" * suite.hash_length
+    secrets = epoch_secrets_of(suite, EpochSecret(secret))
+    for label, derived in (
+        (b"sender data", secrets.sender_data),
+        (b"encryption", secrets.encryption),
+        (b"exporter", secrets.exporter),
+        (b"external", secrets.external),
+        (b"confirm", secrets.confirmation_key),
+        (b"membership", secrets.membership_key),
+        (b"resumption", secrets.resumption_psk),
+        (b"authentication", Secret(secrets.epoch_authenticator)),
+        (b"init", secrets.init_secret),
+    ):
+        assert derived.expose() == expand_with_label(name, secret, label, b"", suite.hash_length)
+
+
+@every_suite
 @pytest.mark.rfc("R-8-06")
 def test_a_commit_without_path_or_psk_contributes_zeros(suite_id: int) -> None:
     suite = cipher_suite(suite_id)

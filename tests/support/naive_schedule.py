@@ -26,6 +26,24 @@ def expand_with_label(hash_name: str, secret: bytes, label: bytes, context: byte
     return output[:length]
 
 
+def psk_secret(hash_name: str, psks: list[tuple[bytes, bytes]]) -> bytes:
+    """Return what pre-shared keys come to, each given with its encoded PreSharedKeyID, in the order of a commit."""
+    zeros = bytes(hmac.new(b"", digestmod=hash_name).digest_size)
+    chained = zeros
+    for index, (psk_id, psk) in enumerate(psks):
+        label = psk_id + index.to_bytes(2, "big") + len(psks).to_bytes(2, "big")
+        derived = expand_with_label(hash_name, extract(hash_name, zeros, psk), b"derived psk", label, len(zeros))
+        chained = extract(hash_name, derived, chained)
+    return chained
+
+
+def epoch_secret(hash_name: str, init: bytes, commit: bytes, psk: bytes, group_context: bytes) -> bytes:
+    """Return the secret of an epoch from what enters it."""
+    length = len(init)
+    joiner = expand_with_label(hash_name, extract(hash_name, init, commit), b"joiner", group_context, length)
+    return expand_with_label(hash_name, extract(hash_name, joiner, psk), b"epoch", group_context, length)
+
+
 def leaf_secrets(root: bytes, n_leaves: int) -> list[bytes]:
     """Return the leaves of a secret tree of SHA-256, from its root by halves."""
     if n_leaves == 1:
