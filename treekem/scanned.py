@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Final, TypeVar
 
@@ -24,6 +25,8 @@ from treekem.wire import decode
 _ROOM_AROUND_NODE: Final = 160  # The octets of a hash input beside its node: at most two digests with their headers.
 _HEIGHT_OF_PIECE: Final = 12
 _TASKS_AT_ONCE: Final = 1 << 16
+_FEW_ENTRIES: Final = 1 << 16
+_LEAST_BYTES_PER_ENTRY: Final = 16
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -41,12 +44,13 @@ class ScannedTree:
     def of(cls, data: bytes, start: int, max_entries: int | None = None) -> ScannedTree | None:
         """Return the tree of a ratchet_tree vector whose entries begin at `start`; None if the decoder must look at it.
 
-        That is so for whatever it refuses; what is wrong is for it to say. RFC 9420 §12.4.3.3.
+        That is so for whatever it refuses: what is wrong is for it to say. It also takes trees that are little but
+        blanks, as places are kept for every node, and a sender gets a blank one for a byte. RFC 9420 §12.4.3.3.
         """
         octets = np.frombuffer(data, np.uint8)
         limit = len(data) if max_entries is None else min(max_entries, len(data))
         n_entries = scan.scan(octets, start, np.zeros((places.N_FIELDS, 0), np.int32), limit)
-        if n_entries == scan.REFUSED:
+        if n_entries == scan.REFUSED or n_entries > max(_FEW_ENTRIES, len(data) // _LEAST_BYTES_PER_ENTRY):
             return None
         n_leaves = 1 << (n_entries // 2).bit_length()
         found = np.zeros((places.N_FIELDS, node_width(n_leaves)), np.int32)
@@ -84,15 +88,13 @@ class ScannedTree:
         """
         digests = np.zeros((node_width(self.n_leaves), lanes_for(hash_name, 0).digest_length), np.uint8)
         height = min(_HEIGHT_OF_PIECE, self.n_leaves.bit_length() - 1)
-        piece = _from_below(height)
+        piece, longest, tree = _from_below(height), self._longest(), self._encoded()
 
-        def hash_nodes(order: Integers, bases: Iterable[int]) -> None:
-            lanes, tree = lanes_for(hash_name, self._longest()), self._encoded()
-            for base in bases:
-                tree_hashes.hash_nodes(lanes, tree, order, base, digests)
+        def hash_nodes(order: Integers, base: int) -> None:
+            tree_hashes.hash_nodes(lanes_for(hash_name, longest), tree, order, base, digests)
 
-        _spread(executor, lambda base: hash_nodes(piece, [base]), range(0, node_width(self.n_leaves), 2 << height))
-        hash_nodes(_from_below(self.n_leaves.bit_length() - 1, above=height), [0])
+        _spread(executor, partial(hash_nodes, piece), range(0, node_width(self.n_leaves), 2 << height))
+        hash_nodes(_from_below(self.n_leaves.bit_length() - 1, above=height), 0)
         return digests
 
     def has_sound_lists(self) -> bool:

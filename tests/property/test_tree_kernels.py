@@ -280,3 +280,10 @@ def test_hashes_after_a_bulk_change(seed: int) -> None:
 
 def test_nothing_changed() -> None:
     assert changed_tree_hashes("sha256", {}, {}) == {}
+
+
+def test_a_tree_that_is_little_but_blanks_is_left_to_the_decoder() -> None:
+    leaf = b"\1\1" + leaf_named("leaf").encoded
+    for n_blanks, taken in ((2**16 - 3, True), (2**16 + 1, False)):
+        body = leaf + bytes(n_blanks) + leaf
+        assert (ScannedTree.of(encode_varint(len(body)) + body, 4) is not None) == taken
