@@ -16,7 +16,7 @@ import pickle
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import pytest
 
 from mls.rules import requirements
 from tests.faults import faults
-from tests.support.conformance import fault_knockouts, marked
+from tests.support.conformance import Evidence, fault_knockouts, marked, report
 from tests.support.knocking import Knockout, Verdict, be_quiet, of_rule, reports_of, verdicts
 from tests.support.observation import Observations, Observer
 from tests.support.rule_sites import Watch, watched
@@ -36,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rule", nargs="+", action="extend", metavar="ID", help="only these rules; a prefix ends in *")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="how many forks at a time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the verdicts there")
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE", help="write there what `pytest --rfc-report` would write"
+    )
     options = parser.parse_args(arguments)
 
     plugin = _Knockouts(options.rule, options.jobs)
@@ -45,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if options.json is not None:
         options.json.write_text(json.dumps(_as_json(plugin.verdicts), indent=1) + "\n", encoding="utf-8")
+    if options.report is not None:
+        options.report.write_text(json.dumps(_report(plugin), indent=1) + "\n", encoding="utf-8")
     return _conclude(plugin.verdicts)
 
 
@@ -54,6 +59,7 @@ class _Knockouts(Observer):
     def __init__(self, rules: list[str] | None, jobs: int) -> None:
         super().__init__()
         self.verdicts: list[Verdict] = []
+        self.observed = Observations()
         self._rules = rules
         self._jobs = jobs
 
@@ -72,7 +78,7 @@ class _Knockouts(Observer):
         items = {item.nodeid: item for item in session.items}
         with watched(Watch()):
             pass  # Forks inherit what this reads and compiles.
-        observed = self._observe(list(items.values()))
+        observed = self.observed = self._observe(list(items.values()))
         print(f"observed {len(observed.seconds)} tests in {time.monotonic() - began:.0f} s", flush=True)
         chosen = self._chosen(observed, list(items.values()))
         for verdict in verdicts(chosen, items, self._jobs):
@@ -82,29 +88,37 @@ class _Knockouts(Observer):
         return True
 
     def _observe(self, items: list[pytest.Item]) -> Observations:
-        """Run tests in a fork, and return what they saw; where rules are named, only the tests that bear them."""
+        """Run tests in forks, and return what they saw; where rules are named, only the tests that bear them."""
         if self._rules is not None:
             tests = marked(items)
             bearing = {test for rule in self._chosen_rules() for test in tests.get(rule, [])}
             items = [item for item in items if item.nodeid in bearing]
-        return self._observe_forked(items)
+        # A module stays together, for its tests may share what they set up.
+        by_module = [list(group) for _, group in groupby(items, key=lambda item: item.path)]
+        shares = [list(chain.from_iterable(by_module[n :: self._jobs])) for n in range(self._jobs)]
+        readers = [self._observing(share) for share in shares if share]
+        observations = Observations()
+        for reader in readers:
+            with os.fdopen(reader, "rb") as pipe:
+                observations.add(pickle.load(pipe))  # noqa: S301  (our own fork wrote it)
+            os.wait()
+        return observations
 
-    def _observe_forked(self, items: list[pytest.Item]) -> Observations:
+    def _observing(self, items: list[pytest.Item]) -> int:
+        """Run tests in a fork, and return the pipe through which it will tell what they saw."""
         reader, writer = os.pipe()
         if os.fork() == 0:
             os.close(reader)
             os._exit(self._tell_observations(items, writer))
         os.close(writer)
-        with os.fdopen(reader, "rb") as pipe:
-            observations: Observations = pickle.load(pipe)  # noqa: S301  (our own fork wrote it)
-        os.wait()
-        return observations
+        return reader
 
     def _tell_observations(self, items: list[pytest.Item], writer: int) -> int:
         be_quiet()
         with self.observing():
-            for report in chain.from_iterable(map(reports_of, items)):
-                self.note(report)
+            for item, following in zip(items, [*items[1:], None], strict=True):
+                for report in reports_of(item, following):
+                    self.note(report)
         with os.fdopen(writer, "wb") as pipe:
             pickle.dump(self.observations, pipe)
         return 0
@@ -117,7 +131,8 @@ class _Knockouts(Observer):
     def _chosen(self, observed: Observations, items: Iterable[pytest.Item]) -> list[Knockout]:
         wanted = {rule: requirements()[rule] for rule in self._chosen_rules()}
         planted = [fault for fault in faults() if not wanted.keys().isdisjoint(fault.rules)]
-        without_check = {fault.rules[0]: fault for fault in planted if wanted[fault.rules[0]].sort == "generated"}
+        sorts = {rule: requirement.sort for rule, requirement in requirements().items()}
+        without_check = {fault.rules[0]: fault for fault in planted if sorts[fault.rules[0]] == "generated"}
         return [
             *(
                 of_rule(rule, wanted[rule].line, observed.tests_seeing_refused(rule), without_check.get(rule))
@@ -150,6 +165,14 @@ def _conclude(results: Iterable[Verdict]) -> int:
         print(f"survivor: {knockout.name} ({tests})")
     print(f"{len(results) - len(survivors)} of {len(results)} killed")
     return 1 if survivors else 0
+
+
+def _report(plugin: _Knockouts) -> dict[str, Any]:
+    evidence = Evidence(plugin.observed)
+    for verdict in plugin.verdicts:
+        if verdict.knockout.kind == "fault":
+            evidence.note(verdict.knockout.rules, verdict.killer)
+    return report(evidence)
 
 
 def _as_json(results: Iterable[Verdict]) -> dict[str, Any]:

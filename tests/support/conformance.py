@@ -54,6 +54,11 @@ class Evidence:
             case "outside":
                 return [] if place_exists(requirement.where, requirement.id) else None
 
+    def note(self, rules: Iterable[str], killer: str | None) -> None:
+        """Take down that a fault for these rules was noticed by a test, or by none."""
+        for rule in rules:
+            self.noticed[rule].append(killer)
+
     def is_shown(self, requirement: Requirement) -> bool:
         """Whether a requirement is shown."""
         return self.tests_showing(requirement) is not None
@@ -92,14 +97,12 @@ class Reporter(Observer):
 
     def _plant_all(self, items: list[pytest.Item]) -> None:
         for verdict in verdicts(fault_knockouts(faults(), items), {item.nodeid: item for item in items}, jobs=2):
-            for rule in verdict.knockout.rules:
-                self._evidence.noticed[rule].append(verdict.killer)
+            self._evidence.note(verdict.knockout.rules, verdict.killer)
 
     def _read(self, results: Mapping[str, Any]) -> None:
         for result in results["knockouts"]:
             if result["kind"] == "fault":
-                for rule in result["rules"]:
-                    self._evidence.noticed[rule].append(result["killer"])
+                self._evidence.note(result["rules"], result["killer"])
 
 
 def fault_knockouts(

@@ -146,9 +146,9 @@ def _run(knockout: Knockout, items: list[pytest.Item], answer: int) -> int:
     return _KILLED
 
 
-def reports_of(item: pytest.Item) -> list[pytest.TestReport]:
-    """Run a test with its fixtures, and return how it went."""
-    return runner.runtestprotocol(item, log=False, nextitem=None)
+def reports_of(item: pytest.Item, following: pytest.Item | None = None) -> list[pytest.TestReport]:
+    """Run a test, and return how it went; fixtures stay that the test `following` shares."""
+    return runner.runtestprotocol(item, log=False, nextitem=following)
 
 
 def _fails(item: pytest.Item) -> bool:

@@ -25,6 +25,12 @@ class Observations:
     refused: dict[str, frozenset[str]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
+    def add(self, others: Observations) -> None:
+        """Add what was observed elsewhere."""
+        self.held.update(others.held)
+        self.refused.update(others.refused)
+        self.seconds.update(others.seconds)
+
     def tests_seeing_held(self, rule: str) -> list[str]:
         """Return the tests that saw a rule hold, cheapest first."""
         return self._cheapest(self.held, rule)
