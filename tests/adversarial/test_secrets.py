@@ -84,7 +84,7 @@ def test_a_secret_is_independent_of_what_it_was_made_of() -> None:
         secret.copy()
 
 
-@pytest.mark.rfc("B40", "B52")
+@pytest.mark.rfc("R-9.2-09", "B40", "B52")
 def test_a_wipe_overwrites() -> None:
     secret = Secret(MATERIAL)
     buffer = secret._buffer

@@ -80,7 +80,7 @@ def test_messages_may_arrive_in_any_order() -> None:
     assert cbor2.loads(tree.records()["ratchet/2/application"])["skipped"] == b""
 
 
-@pytest.mark.rfc("R-15.3-02", "R-15.3-04")
+@pytest.mark.rfc("R-9.2-06", "R-15.3-02", "R-15.3-04")
 def test_the_oldest_skipped_keys_of_a_ratchet_make_room() -> None:
     tree = new_tree(SecretTreeLimits(max_skipped=3))
     consume(tree, A, APPLICATION, 2)

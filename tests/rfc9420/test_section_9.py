@@ -37,7 +37,7 @@ from treekem.secrets import Secret
 # §9
 
 
-@pytest.mark.rfc("R-9-01", "R-9-02", "R-9.1-03", "R-9.1-06")
+@pytest.mark.rfc("R-9-01", "R-9-02", "R-9.1-02", "R-9.1-03", "R-9.1-06")
 def test_keys_are_those_of_a_full_derivation_in_any_order_of_leaves() -> None:
     for order in ((A, B, C, D), (D, C, B, A), (C, A, D, B)):
         tree = new_tree()
