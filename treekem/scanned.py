@@ -23,7 +23,8 @@ from treekem.nodes import Content, LeafSlot, ParentNode
 from treekem.wire import decode
 
 _ROOM_AROUND_NODE: Final = 160  # The octets of a hash input beside its node: at most two digests with their headers.
-_HEIGHT_OF_PIECE: Final = 12
+_HEIGHT_OF_PIECE: Final = 10  # A piece of 1024 leaves stays in a core's own cache.
+_PIECES_IN_A_TURN: Final = 16
 _TASKS_AT_ONCE: Final = 1 << 16
 _FEW_ENTRIES: Final = 1 << 16
 _LEAST_BYTES_PER_ENTRY: Final = 16
@@ -88,13 +89,17 @@ class ScannedTree:
         """
         digests = np.zeros((node_width(self.n_leaves), lanes_for(hash_name, 0).digest_length), np.uint8)
         height = min(_HEIGHT_OF_PIECE, self.n_leaves.bit_length() - 1)
-        piece, longest, tree = _from_below(height), self._longest(), self._encoded()
+        longest, tree = self._longest(), self._encoded()
 
-        def hash_nodes(order: Integers, base: int) -> None:
-            tree_hashes.hash_nodes(lanes_for(hash_name, longest), tree, order, base, digests)
+        def hash_nodes(order: Integers, bases: Iterable[int]) -> None:
+            lanes = lanes_for(hash_name, longest)
+            for base in bases:
+                tree_hashes.hash_nodes(lanes, tree, order, base, digests)
 
-        _spread(executor, partial(hash_nodes, piece), range(0, node_width(self.n_leaves), 2 << height))
-        hash_nodes(_from_below(self.n_leaves.bit_length() - 1, above=height), 0)
+        bases = range(0, node_width(self.n_leaves), 2 << height)
+        turns = [bases[first : first + _PIECES_IN_A_TURN] for first in range(0, len(bases), _PIECES_IN_A_TURN)]
+        _spread(executor, partial(hash_nodes, _from_below(height)), turns)
+        hash_nodes(_from_below(self.n_leaves.bit_length() - 1, above=height), [0])
         return digests
 
     def has_sound_lists(self) -> bool:
