@@ -60,6 +60,7 @@ class _Knockouts(Observer):
         super().__init__()
         self.verdicts: list[Verdict] = []
         self.observed = Observations()
+        self.bearing: dict[str, list[str]] = {}
         self._rules = rules
         self._jobs = jobs
 
@@ -76,6 +77,7 @@ class _Knockouts(Observer):
         """Knock out rule after rule. Returns true, so that pytest does not run the tests itself."""
         began = time.monotonic()
         items = {item.nodeid: item for item in session.items}
+        self.bearing = marked(session.items)
         with watched(Watch()):
             pass  # Forks inherit what this reads and compiles.
         observed = self.observed = self._observe(list(items.values()))
@@ -90,8 +92,7 @@ class _Knockouts(Observer):
     def _observe(self, items: list[pytest.Item]) -> Observations:
         """Run tests in forks, and return what they saw; where rules are named, only the tests that bear them."""
         if self._rules is not None:
-            tests = marked(items)
-            bearing = {test for rule in self._chosen_rules() for test in tests.get(rule, [])}
+            bearing = {test for rule in self._chosen_rules() for test in self.bearing.get(rule, [])}
             items = [item for item in items if item.nodeid in bearing]
         # A module stays together, for its tests may share what they set up.
         by_module = [list(group) for _, group in groupby(items, key=lambda item: item.path)]
@@ -168,7 +169,7 @@ def _conclude(results: Iterable[Verdict]) -> int:
 
 
 def _report(plugin: _Knockouts) -> dict[str, Any]:
-    evidence = Evidence(plugin.observed)
+    evidence = Evidence(plugin.observed, bearing=plugin.bearing)
     for verdict in plugin.verdicts:
         if verdict.knockout.kind == "fault":
             evidence.note(verdict.knockout.rules, verdict.killer)

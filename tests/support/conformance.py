@@ -33,18 +33,23 @@ _SHOWN_TESTS = 5
 
 @dataclass
 class Evidence:
-    """What is known about requirements: what tests observed, and by fault which test noticed it, if one did."""
+    """What is known about requirements: what tests observed, which test noticed each fault, and who bears which ID.
+
+    Marks show nothing: they only say which of several tests that show a requirement are named first.
+    """
 
     observations: Observations = field(default_factory=Observations)
     noticed: dict[str, list[str | None]] = field(default_factory=lambda: defaultdict(list))
+    bearing: Mapping[str, list[str]] = field(default_factory=dict)
 
     def tests_showing(self, requirement: Requirement) -> list[str] | None:
         """Return tests that show a requirement, none where none is needed; None where it is not shown."""
         match requirement.sort:
             case "checked" | "generated":
-                held = self.observations.tests_seeing_held(requirement.id)
-                refused = self.observations.tests_seeing_refused(requirement.id)
-                return [held[0], *refused[:_SHOWN_TESTS]] if held and refused else None
+                held = self._foremost(requirement.id, self.observations.tests_seeing_held(requirement.id))
+                refused = self._foremost(requirement.id, self.observations.tests_seeing_refused(requirement.id))
+                others = [test for test in held if test not in refused[:1]]
+                return [*refused[:_SHOWN_TESTS], others[0]] if refused and others else None
             case "shown":
                 killers = self.noticed.get(requirement.id, [])
                 named = [killer for killer in killers if killer is not None]
@@ -58,6 +63,9 @@ class Evidence:
         """Take down that a fault for these rules was noticed by a test, or by none."""
         for rule in rules:
             self.noticed[rule].append(killer)
+
+    def _foremost(self, rule: str, tests: list[str]) -> list[str]:
+        return sorted(tests, key=lambda test: test not in self.bearing.get(rule, []))
 
     def is_shown(self, requirement: Requirement) -> bool:
         """Whether a requirement is shown."""
@@ -76,6 +84,7 @@ class Reporter(Observer):
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         """Plant the faults first, while this process has done nothing that a fork should not inherit."""
+        self._evidence.bearing = marked(session.items)
         if not session.config.option.collectonly:
             if self._knocked_out is not None:
                 self._read(json.loads(self._knocked_out.read_text(encoding="utf-8")))
@@ -148,9 +157,9 @@ def report(evidence: Evidence) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def where_cited() -> dict[str, list[str]]:
-    """Return, by rule, the modules of the engine that name it."""
+    """Return, by rule, the modules that name it: of the engine, or those that break what it asks for."""
     places: dict[str, list[str]] = defaultdict(list)
-    for module in modules(*ENGINE):
+    for module in modules(*ENGINE, "tests/faults"):
         for rule in dict.fromkeys(cited_ids(module)):
             places[rule].append(module.path)
     return places
