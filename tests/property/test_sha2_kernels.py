@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from random import Random
 
 import numpy as np
 import pytest
 
+from treekem.kernels import compiled
+from treekem.kernels.compiled import SOURCES, kernel
 from treekem.kernels.sha2 import hash_messages, lanes_for
 from treekem.kernels.sha2_instructions import HAS_SHA_INSTRUCTIONS
 
@@ -54,3 +60,24 @@ def test_four_threads_hash_at_once_and_the_process_forks_afterwards() -> None:
         right = digests("sha256", loads[1], instructions=True) == found[1]
         os._exit(0 if right else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_code_on_disk_lapses_when_any_module_of_the_kernels_changes(tmp_path: Path) -> None:
+    def doubled(n: int) -> int:
+        return 2 * n
+
+    assert kernel(doubled)(21) == 42
+    assert {name for name, _, _ in SOURCES} == {path.name for path in Path(compiled.__file__).parent.glob("*.py")}
+
+    program = "from treekem.kernels.places import level_of as f; f(7); print(len(f.stats.cache_hits), end=' ')"
+    copy = shutil.copytree(Path(compiled.__file__).parents[1], tmp_path / "treekem")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    hits = []
+    for changed in (None, None, "sha2.py", None):
+        if changed is not None:
+            with (copy / "kernels" / changed).open("a", encoding="utf-8") as module:
+                module.write("\n")
+        command = [sys.executable, "-c", program]
+        run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)  # noqa: S603  (our own interpreter)
+        hits.append(int(run.stdout))
+    assert hits == [0, 1, 0, 1]
