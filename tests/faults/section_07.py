@@ -6,7 +6,7 @@ from typing import Annotated
 
 from mls import drafting, key_packages, merging
 from mls.crypto import CipherSuite
-from mls.epoch import create_commit, join, leaves, proposals, receive_commit
+from mls.epoch import create_commit, grease, join, leaves, proposals, receive_commit
 from mls.messages import (
     Capabilities,
     CommitSource,
@@ -119,6 +119,16 @@ FAULTS = [
         "R-7.2-09",
         "credential types that nobody knows are refused in capabilities",
         Layout(Capabilities, types=(("credentials", tuple[Annotated[CredentialType, Width(2)], ...]),)),
+    ),
+    Fault(
+        "R-7.2-10",
+        "own capabilities hold no value that means nothing",
+        Edit(grease.greased, "if not env.settings.grease:", "if env.settings.grease:"),
+    ),
+    Fault(
+        "R-7.2-10",
+        "own capabilities hold the same meaningless value every time",
+        Edit(grease.greased, "or _drawn(entropy, ())", "or (0x0A0A,)"),
     ),
     Fault(
         "R-7.2-11",

@@ -74,6 +74,14 @@ def test_a_key_package_holds_values_that_mean_nothing() -> None:
     assert len(lengths) > 1
 
 
+@pytest.mark.rfc("R-7.2-10", "R-13.5-01")
+@pytest.mark.parametrize("name", LISTS)
+def test_values_in_capabilities_are_drawn_anew(name: str) -> None:
+    drawn = [grease_of(getattr(package(seed).leaf_node.capabilities, name)) for seed in SEEDS]
+    assert all(drawn)
+    assert len(set[int]().union(*drawn)) > len(GREASE) // 2
+
+
 @pytest.mark.rfc("R-13.5-01", "R-13.5-02", "R-12.4.3-04")
 def test_a_group_info_holds_an_extension_that_means_nothing() -> None:
     world = World()

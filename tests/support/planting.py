@@ -50,6 +50,10 @@ class Fault:
     @contextmanager
     def planted(self) -> Iterator[None]:
         """Break the engine, then mend it. Raises Stale."""
+        edited = [function_behind(change.target) for change in self.changes if isinstance(change, Edit)]
+        if len(set(edited)) < len(edited):
+            # Each edit starts from the source, so that the second one would undo the first.
+            raise Stale(f"{self.what}: two edits of one function")
         with ExitStack() as stack:
             for change in self.changes:
                 stack.enter_context(change.planted())
