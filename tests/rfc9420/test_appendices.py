@@ -77,7 +77,7 @@ def test_the_evolution_tree() -> None:
     verify_tree_structure(group.tree, group.suite)
 
 
-@pytest.mark.rfc("R-A-01", "R-7.9-04", "R-7.9-05")
+@pytest.mark.rfc("R-A-01", "R-7.9-04", "R-7.9-05", "R-12.1.1-04")
 def test_the_parent_hash_tree() -> None:
     group = group_of(7)
     group.remove(F)

@@ -66,6 +66,21 @@ def test_the_order_of_a_list_matters_for_adds_and_psks_alone(scene: Scene) -> No
     assert trees[True] != trees[False]
 
 
+@pytest.mark.rfc("R-12.3-03")
+def test_updates_and_removes_may_stand_in_any_order() -> None:
+    world = World()
+    groups = world.group(6)
+    scene = Scene(world, groups, Forger(world, groups[1]))
+    first, second = scene.update(3), scene.update(5)
+    proposals = scene.forger.queued(first, second, Remove(LeafIndex(2)), Remove(LeafIndex(4)))
+    group, env = scene.forger.state.group, scene.forger.env
+    trees = {apply_proposals(group, order, env).tree.encode() for order in itertools.permutations(proposals)}
+    assert len(trees) == 1
+    pending = world.commit(groups[0], [intents.Remove(4), intents.Remove(2)], groups[1], groups[3], groups[5])
+    assert {member.leaf for member, _ in pending.effect.updated} >= {3, 5}
+    world.agree(groups[0], groups[1], groups[3], groups[5])
+
+
 # What a commit is, §12.4.
 
 

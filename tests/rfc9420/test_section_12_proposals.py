@@ -26,6 +26,7 @@ from mls.errors import (
 from mls.events import StagedCommit
 from mls.messages import (
     BasicCredential,
+    ContentType,
     ExtensionType,
     ExternalInit,
     ExternalSender,
@@ -62,6 +63,31 @@ def scene() -> Scene:
     world = World(external_senders=True, new_member_proposals=True)
     groups = world.group(4)
     return Scene(world, groups, Forger(world, groups[1]))
+
+
+# Epochs, and who proposes what is committed, §12.
+
+
+@pytest.mark.rfc("R-12-01")
+def test_an_epoch_has_eight_bytes_and_the_first_is_zero() -> None:
+    world = World()
+    alice = world.client("alice").create_group(b"us")
+    for epoch in range(3):
+        head = bytes.fromhex("0001 0001 02 7573") + epoch.to_bytes(8, "big") + b"\x20"
+        assert alice._standing.state.group.encoded_context().startswith(head)
+        world.commit(alice, ())
+    message = Forger(world, alice).propose(NO_EXTENSIONS)
+    assert message.startswith(bytes.fromhex("0001 0001 02 7573") + bytes(7) + b"\x03")
+
+
+@pytest.mark.rfc("R-12-02")
+def test_a_committer_proposes_in_its_commit(scene: Scene) -> None:
+    alice, bob, carol, dave = scene.groups
+    assert alice.proposals == ()
+    pending = scene.world.commit(alice, [intents.Remove(3)], bob, carol, dave)
+    assert [member.leaf for member in pending.effect.removed] == [3]
+    assert (bob.proposals, dave.is_retired) == ((), True)
+    scene.world.agree(alice, bob, carol)
 
 
 # The encoding, §12.1.
@@ -187,7 +213,7 @@ def test_an_update_is_a_members(scene: Scene) -> None:
     verify_proposal(state, own, scene.forger.env, Demands.of(state.context, state.suite))
 
 
-@pytest.mark.rfc("R-12.1.2-05", "R-12.1.2-06", "R-12.4.2-22", "R-12.1.2-04")
+@pytest.mark.rfc("R-12.1.2-05", "R-12.1.2-06", "R-12.4.2-22", "R-12.1.2-04", "R-12.1-03")
 def test_of_several_updates_the_one_that_was_committed_counts(scene: Scene) -> None:
     alice, bob, carol, dave = scene.groups
     first, second = bob.propose(intents.Update()), bob.propose(intents.Update())
@@ -220,7 +246,7 @@ def test_a_remove_names_a_member(scene: Scene) -> None:
     assert isinstance(groups[0].receive(forger.honest(Remove(LeafIndex(3)))), StagedCommit)
 
 
-@pytest.mark.rfc("R-12.1.1-03", "R-12.1.1-05", "R-12.3-04", "R-12.1.3-03")
+@pytest.mark.rfc("R-12.1.1-03", "R-12.1.1-05", "R-12.3-04", "R-12.1.3-03", "R-12.3-01")
 def test_who_is_added_takes_the_leftmost_free_leaf(scene: Scene) -> None:
     alice = scene.groups[0]
     dave = scene.groups[3]
@@ -242,6 +268,10 @@ def test_a_removal_at_the_right_end_shrinks_the_tree(scene: Scene) -> None:
     alice, bob, carol, dave = scene.groups
     scene.world.commit(alice, [intents.Remove(3), intents.Remove(2)], bob, carol, dave)
     assert alice._standing.state.group.tree.n_leaves == 2
+    for leaf in (2, 3):
+        with pytest.raises(UsageError) as caught:
+            alice._standing.secret_tree.stage(LeafIndex(leaf), ContentType.APPLICATION, 0)
+        assert caught.value.rule == "R-9-03"
     assert (carol.is_retired, dave.is_retired) == (True, True)
     scene.world.agree(alice, bob)
     scene.world.commit(bob, (), alice)
@@ -389,6 +419,14 @@ def test_new_extensions_replace_all_that_were_there() -> None:
         assert pending.effect.extensions_changed
         assert groups[1]._standing.state.group.extensions == extensions
         world.agree(*groups)
+
+
+@pytest.mark.rfc("R-12.1.8.1-01")
+def test_external_senders_are_a_list_of_keys_with_their_credentials() -> None:
+    senders = tuple(ExternalSender(key, BasicCredential(b"server")) for key in (b"one", b"other"))
+    encoded = bytes.fromhex("1c 03 6f6e65 0001 06 736572766572 05 6f74686572 0001 06 736572766572")
+    assert encode(ExternalSenders(senders)) == encoded
+    assert decode(ExternalSenders, encoded).external_senders == senders
 
 
 @pytest.mark.rfc("R-12.1.8.1-02", "R-13.4-08", "N-K04")

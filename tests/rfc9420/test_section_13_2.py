@@ -181,6 +181,18 @@ def test_a_proposal_changes_the_group_context(private: bool) -> None:
     assert TOPIC.value(restarted._standing.state.group.extensions) == Topic(b"plans")
 
 
+@pytest.mark.rfc("R-12.3-06")
+def test_types_of_the_application_come_in_their_order_behind_new_extensions() -> None:
+    world = World(registry=REGISTRY)
+    alice, bob = world.group(2, extensions=(TOPIC.extension(Topic(b"work")),))
+    first, last = RETITLE.proposal(Topic(b"plans")), RETITLE.proposal(Topic(b"lunch"))
+    changed = GroupContextExtensions((TOPIC.extension(Topic(b"play")),))
+    for proposals, topic in (((first, last), b"lunch"), ((last, changed, first), b"plans"), ((changed,), b"play")):
+        world.commit(alice, proposals, bob)
+        assert [TOPIC.value(group.extensions) for group in (alice, bob)] == [Topic(topic)] * 2
+        world.agree(alice, bob)
+
+
 @pytest.mark.rfc("R-13.2-02", "R-12.4-08")
 def test_a_type_says_whether_it_needs_a_path() -> None:
     world = World(registry=REGISTRY)
@@ -301,6 +313,12 @@ def test_what_waits_is_there_after_a_restart() -> None:
     ((left, reason),) = blind.commit().left_out
     assert left.proposal == ASKED
     assert "R-12.1-05" in reason
+    stored = records(blind._store)
+    for attempt in (lambda: blind.propose(ASKED), lambda: blind.commit([ASKED], include=())):
+        with pytest.raises(InvalidProposal) as caught:
+            attempt()
+        assert (caught.value.rule, caught.value.code) == ("R-12.1-05", ABLE)
+    assert records(blind._store) == stored
     alice.merge(alice.pending[0])
     world.deliver(pending.message, bob)
     world.agree(alice, bob)

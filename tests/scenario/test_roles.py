@@ -100,7 +100,7 @@ def forbidden(scene: Scene) -> dict[str, Intent]:
     }
 
 
-@pytest.mark.rfc("N-R01", "R-12.2-01")
+@pytest.mark.rfc("N-R01", "R-12.2-16")
 @FRAMES
 @pytest.mark.parametrize("action", ["add", "remove", "change the extensions of", "reinitialize"])
 def test_what_is_for_administrators_nobody_else_does(action: str, private: bool) -> None:

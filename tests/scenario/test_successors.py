@@ -103,7 +103,7 @@ def test_a_member_that_was_offline_moves_too(restarts: bool, suite: int, next_su
 
 
 @restarts
-@pytest.mark.rfc("R-11.2-01", "R-11.2-02")
+@pytest.mark.rfc("R-11.2-01", "R-11.2-02", "R-12.1.5-03")
 @pytest.mark.parametrize("suite", [1, 5])
 def test_a_successor_may_ask_for_what_the_old_group_did_not(restarts: bool, suite: int) -> None:
     world = World()
