@@ -30,6 +30,7 @@ from mls.messages import (
     Remove,
     Update,
 )
+from mls.registry import GROUP_CONTEXT
 from mls.store.standing import Standing
 from tests.support.planting import Edit, Fault, Item, Layout
 from treekem.leaf_node import Extension
@@ -227,7 +228,7 @@ ALONE = [
     Fault(
         "R-12.1.7-05",
         "a group context may hold an external_pub",
-        Item(extensions._HOMES, 4, extensions.GROUP_CONTEXT),
+        Item(extensions._HOMES, 4, GROUP_CONTEXT),
     ),
     Fault(
         "R-12.1.8-07",
