@@ -120,6 +120,13 @@ def test_a_fixed_array_and_a_bare_tail_carry_no_length() -> None:
     assert misuse(SenderData, SenderData(LeafIndex(1), 2, b"abc")).rule == "R-2.1-05"
 
 
+@pytest.mark.rfc("R-2.1-05")
+def test_every_fixed_array_of_a_vector_has_its_length() -> None:
+    kind = tuple[Annotated[bytes, Fixed(2)], ...]
+    assert encode_as(kind, (b"ab", b"cd")) == b"\x04abcd"
+    assert misuse(kind, (b"ab", b"cde")).rule == "R-2.1-05"
+
+
 @pytest.mark.rfc("R-2.1-06", "R-2.1-09")
 def test_a_vector_counts_bytes_and_its_elements_fill_it() -> None:
     assert encode_as(tuple[UInt16, ...], (1, 2)) == b"\x04\0\1\0\2"
