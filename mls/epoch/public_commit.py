@@ -97,7 +97,9 @@ def stage_public_commit(
     proposals = _resolve(commit, content, queued)
     external = isinstance(content.content.sender, NewMemberCommitSender)
     _verify_list(group, proposals, content, env)
-    _verify_path_presence(commit, proposals, env)
+    if not external:
+        # Who joins from outside brings a path whatever it proposes, and is asked for it where its leaf is placed.
+        _verify_path_presence(commit, proposals, env)
     applied = apply_proposals(group, proposals, env)
     tree, committer = _merge_path(group, commit.path, applied, content, env)
     return PublicCommit(tree, committer, applied, proposals, commit.path, external)

@@ -21,6 +21,7 @@ from mls.messages import (
     Add,
     Commit,
     CommitSource,
+    CustomProposal,
     ExternalInit,
     InlineProposal,
     MLSMessage,
@@ -33,6 +34,7 @@ from mls.messages import (
 from mls.schedule.transcript import confirmed_transcript_hash
 from tests.adversarial.insider import assert_refused, public_message
 from tests.support.crafting import UPDATE, Forger, package_of
+from tests.support.extending import POLL, REGISTRY, RETITLE
 from tests.support.live import reachable_bytes
 from tests.support.scenes import NO_EXTENSIONS, REINIT, Scene, psk, staged
 from tests.support.world import World, join, records
@@ -177,6 +179,12 @@ def test_what_requires_a_path(scene: Scene) -> None:
         assert is_path_required(queued(other))
         assert is_path_required(queued(psk(), other))
     assert is_path_required(())
+    # An application's types say what they need; of others nothing is known.
+    poll, retitle, unknown = (CustomProposal(kind, b"") for kind in (POLL.proposal_type, RETITLE.proposal_type, 0xF1FF))
+    assert not is_path_required(queued(poll), REGISTRY)
+    for custom in (retitle, unknown):
+        assert is_path_required(queued(custom), REGISTRY)
+        assert is_path_required(queued(poll, custom), REGISTRY)
 
 
 @pytest.mark.rfc("R-12.4-11", "R-12.4-12", "N-P11")

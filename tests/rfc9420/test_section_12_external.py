@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from mls import AcceptAnyone, Extension
+from mls.epoch.public_commit import stage_public_commit
 from mls.errors import (
     Code,
+    InvalidCommit,
     InvalidFraming,
     InvalidLeafNode,
     InvalidProposal,
@@ -22,6 +24,7 @@ from mls.identity import Subject
 from mls.key_packages import own_capabilities
 from mls.messages import (
     Add,
+    AuthenticatedContent,
     BasicCredential,
     Commit,
     CommitSource,
@@ -34,6 +37,7 @@ from mls.messages import (
     Remove,
     RequiredCapabilities,
     Update,
+    WireFormat,
 )
 from tests.adversarial.insider import assert_refused, public_message, refusal, wrapped
 from tests.support.crafting import (
@@ -189,6 +193,18 @@ def test_an_external_commit_has_a_path(scene: Scene) -> None:
     outsider = scene.outsider()
     forged = outsider.changed(outsider.message(), path=None)
     scene.assert_refused(forged, InvalidFraming, "R-6.1-11", Code.PATH_REQUIRED)
+    # Where it is processed, it is asked for once more, before anything is made of it.
+    receiver = scene.groups[0]
+    env, before = receiver._environment(), receiver.fingerprint()
+    commits = [
+        AuthenticatedContent(WireFormat.PUBLIC_MESSAGE, body.content, body.auth)
+        for body in map(public_message, (forged, outsider.message()))
+    ]
+    with pytest.raises(InvalidCommit) as caught:
+        stage_public_commit(receiver._standing.state.group, commits[0], {}, env)
+    assert (caught.value.rule, caught.value.code) == ("R-12.4.3.2-03", Code.PATH_REQUIRED)
+    assert stage_public_commit(receiver._standing.state.group, commits[1], {}, env).path is not None
+    assert receiver.fingerprint() == before
 
 
 @pytest.mark.rfc("R-12.4.3.2-05", "R-6.2-02", "N-E05")

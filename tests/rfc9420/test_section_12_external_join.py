@@ -144,7 +144,7 @@ def signed_info(scene: Scene, info: GroupInfo, member: int = 0) -> GroupInfo:
     return replace(info, signature=forger.suite.sign_with_label(key, b"GroupInfoTBS", encode_unsigned(unsigned)))
 
 
-@pytest.mark.rfc("R-12.4.3.2-02", "R-12.4.3.2-01")
+@pytest.mark.rfc("R-12.4.3.2-02", "R-12.4.3.2-01", "R-12.4.1-12")
 def test_a_joiner_judges_the_group_info(scene: Scene) -> None:
     outsider = scene.outsider()
     info = outsider.info

@@ -53,7 +53,7 @@ def scene() -> Scene:
 # The list, §12.2. Each is refused at both ends, and at the receiving end by value and by reference.
 
 
-@pytest.mark.rfc("R-12.2-01", "R-12.2-03", "R-12.4.2-04", "N-P01")
+@pytest.mark.rfc("R-12.2-01", "R-12.2-03", "R-12.4.2-04", "N-P01", "R-12.4-03")
 def test_a_committer_does_not_cover_its_own_update(scene: Scene) -> None:
     update = Update(scene.forger.leaf_node(UPDATE))
     scene.assert_both_refuse((update,), InvalidProposalList, "R-12.2-03")
@@ -61,7 +61,7 @@ def test_a_committer_does_not_cover_its_own_update(scene: Scene) -> None:
     scene.assert_taken(scene.update(2))
 
 
-@pytest.mark.rfc("R-12.2-01", "R-12.2-04", "N-P02", "N-X10")
+@pytest.mark.rfc("R-12.2-01", "R-12.2-04", "N-P02", "N-X10", "R-12.4.1-01")
 def test_a_committer_does_not_remove_itself(scene: Scene) -> None:
     remove = Remove(LeafIndex(1))
     scene.assert_both_refuse((remove,), InvalidProposalList, "R-12.2-04")

@@ -78,7 +78,7 @@ def test_the_fields_of_what_a_joiner_is_told() -> None:
     assert encode(welcome) == bytes.fromhex("0002 0b 03 726566 03 6b656d 02 6374 04 696e666f")
 
 
-@pytest.mark.rfc("R-12.4.3-02", "R-12.4.1-11", "R-12.4.1-15")
+@pytest.mark.rfc("R-12.4.3-02", "R-12.4.1-11", "R-12.4.1-15", "R-12.4.3.3-06")
 def test_what_a_welcome_says(scene: Scene) -> None:
     info, secrets = scene.inviter.parts.info, scene.inviter.parts.secrets
     assert info.group_context == scene.inviter.after.group.context
@@ -102,6 +102,8 @@ def test_a_joiner_holds_what_the_others_hold(suite: int, path: bool) -> None:
     assert invitation.inviter.leaf == 1
     joined = invitation.accept()
     assert joined.epoch_authenticator == scene.inviter.after.secrets.epoch_authenticator
+    agreed = scene.inviter.after.group
+    assert joined._standing.state.group.interim_transcript_hash == agreed.interim_transcript_hash
     held = joined._standing.state.own.private_keys
     expected = {NodeIndex(6), NodeIndex(3)} if path else {NodeIndex(6)}
     assert set(held) == expected
@@ -214,7 +216,7 @@ def test_the_psks_of_a_welcome(scene: Scene) -> None:
     scene.assert_refused(message, InvalidCiphertext, "R-12.4.3.1-09", Code.AEAD_FAILED)
 
 
-@pytest.mark.rfc("R-12.4.3.1-07", "R-12.4.1-17", "N-W09")
+@pytest.mark.rfc("R-12.4.3.1-07", "R-12.4.1-17", "N-W09", "R-12.4.3.1-23")
 def test_the_order_of_psks_counts(scene: Scene) -> None:
     world, forger = scene.world, scene.inviter.forger
     joiner = world.client("another joiner")

@@ -36,7 +36,7 @@ def assert_stale(group: Group, commit: PendingCommit | StagedCommit) -> None:
     assert group.fingerprint() == before
 
 
-@pytest.mark.rfc("R-14-01", "R-14-06", "R-6.3.1-08", "R-12.4.1-01")
+@pytest.mark.rfc("R-14-01", "R-14-06", "R-6.3.1-08", "R-12.4.1-01", "R-12.4.1-10")
 @RESTARTS
 def test_creating_a_commit_changes_nothing_but_a_generation_that_stays_spent(restarts: bool) -> None:
     world = World()
@@ -112,7 +112,7 @@ def test_an_own_commit_that_comes_back_is_merged_from_what_was_kept(private: boo
     assert_refused(alice, second.message, WrongEpoch, "R-6-11", Code.WRONG_EPOCH)
 
 
-@pytest.mark.rfc("B13")
+@pytest.mark.rfc("B13", "R-12.4.2-21")
 @FRAMES
 def test_an_own_commit_that_was_discarded_is_not_taken_back(private: bool) -> None:
     world = World(private_handshakes=private)

@@ -186,7 +186,7 @@ def test_a_leaf_that_was_blank_then_and_taken_since_sent_nothing() -> None:
         assert_refused(receiver, forged, InvalidFraming, "R-6.3.2-06", Code.UNVERIFIED)
 
 
-@pytest.mark.rfc("R-15-02", "R-6-11", "N-M09")
+@pytest.mark.rfc("R-15-02", "R-6-11", "N-M09", "R-12.4.2-17")
 @pytest.mark.parametrize("kept", [0, 1, 2, 4])
 def test_past_epochs_are_kept_as_many_as_settings_say(kept: int) -> None:
     world = World(max_past_epochs=kept)
