@@ -59,7 +59,9 @@ class ScannedTree:
         return cls(data, n_leaves, found)
 
     def content(self, x: NodeIndex) -> Content:
-        """Return what node `x` holds, made anew."""
+        """Return what node `x` holds, made anew; nothing beyond the edge, where a tree may have grown since."""
+        if x >= self.places.shape[1]:
+            return None
         field = self.places[:, x].tolist()
         start, length = field[places.START], field[places.LENGTH]
         if length == 0:

@@ -287,3 +287,18 @@ def test_a_tree_that_is_little_but_blanks_is_left_to_the_decoder() -> None:
     for n_blanks, taken in ((2**16 - 3, True), (2**16 + 1, False)):
         body = leaf + bytes(n_blanks) + leaf
         assert (ScannedTree.of(encode_varint(len(body)) + body, 4) is not None) == taken
+
+
+@pytest.mark.parametrize("n_leaves", [2, 8, 32, 64])
+def test_a_tree_kept_in_its_bytes_grows(n_leaves: int) -> None:
+    suite = cipher_suite(1)
+    plain = tree_of(n_leaves, {2 * leaf: leaf_named(str(leaf)) for leaf in range(n_leaves)})
+    tree = kept(scanned(plain.encode()))
+    tree.tree_hash(suite)
+    for number in range(n_leaves + 1):
+        slot = leaf_named(f"new {number}")
+        (tree, leaf), (plain, place) = tree.add_leaf(slot), plain.add_leaf(slot)
+        assert leaf == place
+        assert tree.tree_hash(suite) == plain.tree_hash(suite)
+    assert tree.encode() == plain.encode()
+    assert dict(tree.blocks()) == dict(plain.blocks())
