@@ -71,7 +71,7 @@ def test_a_commit_without_a_path_and_one_of_proposals_leave_nothing_behind() -> 
     clean(partial(bob.receive, pending.message), bob)
 
 
-@pytest.mark.rfc("R-7.5-16", "R-8-10", "R-8.3-05", "R-9.2-07")
+@pytest.mark.rfc("R-7.5-16", "R-8-10", "R-8.3-05", "R-9.2-07", "R-10-15")
 def test_joining_leaves_nothing_behind() -> None:
     world = World(external_commits=True)
     alice, bob = world.group(2)

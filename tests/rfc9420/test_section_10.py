@@ -24,6 +24,7 @@ from mls.messages import (
     Add,
     ExtensionType,
     KeyPackage,
+    KeyPackageSource,
     LeafPosition,
     encode_unsigned,
 )
@@ -107,6 +108,20 @@ def test_a_client_makes_as_many_as_it_likes_and_no_key_twice(world: World) -> No
         keys = [key for each in packages for key in (each.init_key, each.leaf_node.encryption_key)]
         assert len(set(keys)) == 32
         assert {each.cipher_suite for each in packages} == {suite}
+        assert all(isinstance(each.leaf_node.source, KeyPackageSource) for each in packages)
+
+
+@pytest.mark.rfc("R-10-14", "R-10-16")
+def test_a_client_offers_key_packages_of_several_suites_at_once(world: World) -> None:
+    erin = world.client("erin")
+    erin.add_identity(Identity.basic(b"erin", 2))
+    offered = [package_of(erin.key_package(suite=suite)) for suite in (1, 2, 1, 2)]
+    assert [each.cipher_suite for each in offered] == [1, 2, 1, 2]
+    label = b"MLS 1.0 KeyPackage Reference"
+    references = {cipher_suite(each.cipher_suite).ref_hash(label, encode(each)).hex() for each in offered}
+    assert {name for name in records(erin._store) if name.startswith("keypackage/")} == {
+        f"keypackage/{reference}" for reference in references
+    }
 
 
 @pytest.mark.rfc("R-10-16")
@@ -128,7 +143,7 @@ def test_own_key_packages_declare_their_extensions(dave: Client) -> None:
 # What a key package is refused for.
 
 
-@pytest.mark.rfc("R-10-03", "R-10.1-04", "N-L03")
+@pytest.mark.rfc("R-10-03", "R-10.1-01", "R-10.1-04", "N-L03")
 def test_a_key_package_is_signed_by_its_leaf(forger: Forger, groups: list[Group], dave: Client) -> None:
     genuine = package_of(dave.key_package())
     refused = (InvalidSignature, "R-10-03", Code.BAD_SIGNATURE)

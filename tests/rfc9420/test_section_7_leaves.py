@@ -302,7 +302,7 @@ def test_a_leaf_supports_the_credential_types_of_the_others(scene: LeafScene) ->
     assert Forger(scene.world, scene.groups[0]).order(Add(package)).welcome is not None
 
 
-@pytest.mark.rfc("R-7.2-08")
+@pytest.mark.rfc("R-7.2-08", "R-11.1-02")
 def test_a_leaf_lists_its_own_credential_type(scene: LeafScene) -> None:
     short = replace(scene.forger.own_leaf().capabilities, credentials=(CredentialType.X509,))
     scene.assert_refused_everywhere(InvalidLeafNode, "R-7.2-08", UNSUPPORTED, capabilities=short)
