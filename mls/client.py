@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import Final
 
 from mls.arguments import verify_bytes, verify_message
 from mls.crypto import cipher_suite
@@ -83,8 +82,6 @@ from mls.store.standing import Standing, limits_of, load_standing
 from mls.succession import Continuation, create_first_commit, origin_of, plan_branch, plan_successor
 from treekem.suite import Entropy, HPKEPrivateKey
 from treekem.wire import encode
-
-_GROUP_ID_LENGTH: Final = 16
 
 
 class Client:
@@ -280,13 +277,14 @@ class Client:
     # Groups.
 
     def create_group(self, group_id: bytes | None = None, extensions: tuple[Extension, ...] = ()) -> Group:
-        """Found a group with this client as its only member; the id is 16 random bytes unless given.
+        """Found a group with this client as its only member; the id is Nh random bytes unless given.
 
-        Raises UsageError for an id in use, and InvalidProposal or InvalidLeafNode for extensions that are not
-        supported. RFC 9420 §11.
+        Fetch the key packages of those to be added first, and choose the best suite that the capabilities in them list:
+        a worse one is what an attacker would have chosen. Raises UsageError for an id in use, and InvalidProposal or
+        InvalidLeafNode for extensions that are not supported. RFC 9420 §11.
         """
         env = self._environment()
-        name = env.entropy(_GROUP_ID_LENGTH) if group_id is None else group_id
+        name = env.entropy(self._suite.hash_length) if group_id is None else group_id
         self._verify_free(name)
         said = with_roles(extensions, self._identity.credential, env)
         return self._founded(create_epoch_zero(name, self._founding_bundle(), said, env), {})
@@ -312,9 +310,10 @@ class Client:
         Merge the commit once its Welcome is delivered; the commit itself is for nobody. Raises UsageError for an id in
         use and key packages of others; and what `commit` does. RFC 9420 §11.3.
         """
-        name = self._entropy(_GROUP_ID_LENGTH) if group_id is None else group_id
+        standing = self._standing_of(group)
+        name = self._entropy(standing.state.suite.hash_length) if group_id is None else group_id
         said = with_roles(extensions, self._identity.credential, self._environment())
-        plan = plan_branch(self._standing_of(group), name, said, self._policy)
+        plan = plan_branch(standing, name, said, self._policy)
         return self._continued(plan, key_packages)
 
     def group(self, group_id: bytes) -> Group:

@@ -73,12 +73,16 @@ def test_epoch_zero(suite: int) -> None:
 
 
 @pytest.mark.rfc("R-11-01", "R-11-08")
-def test_groups_are_random_unless_named() -> None:
-    client = World().client("alice")
-    groups = [client.create_group() for _ in range(8)]
+@pytest.mark.parametrize("suite", [1, 7])
+def test_groups_are_random_unless_named(suite: int) -> None:
+    client = World(suite).client("alice")
+    groups = [client.create_group() for _ in range(7)]
+    groups.append(client.branch(groups[0], [])[0])
+    assert {len(group.group_id) for group in groups} == {cipher_suite(suite).hash_length}
     assert len({group.group_id for group in groups}) == 8
     assert len({group.epoch_authenticator for group in groups}) == 8
     assert set(client.groups) == {group.group_id for group in groups}
+    assert client.create_group(b"named").group_id == b"named"
 
 
 @pytest.mark.rfc("R-11-04", "R-12.4.3.1-15")
@@ -148,7 +152,7 @@ def test_a_client_founds_no_second_group_of_one_id() -> None:
     assert world.client("bob").create_group(b"our group").epoch_authenticator != group.epoch_authenticator
 
 
-@pytest.mark.rfc("R-11-07", "R-10.1-02")
+@pytest.mark.rfc("R-10.1-02")
 def test_a_group_takes_no_client_of_another_suite() -> None:
     world, elsewhere = World(1), World(2)
     alice = world.client("alice").create_group()
