@@ -8,7 +8,8 @@ from functools import partial
 from typing import Final
 
 from treekem import tree_hashes
-from treekem.columns import SLOTS_OF_BLOCK, NodeColumns, place_in_block
+from treekem.blocks import SLOTS_OF_BLOCK
+from treekem.columns import NodeColumns, place_in_block
 from treekem.errors import InvalidTree, UsageError
 from treekem.index import (
     LeafIndex,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mls.epoch import create_commit, receive_commit
 from tests.support.planting import Constant, Edit, Fault, Layout
 from treekem import hashing, path, tree_hashes
-from treekem.columns import _Block
+from treekem.blocks import Digests
 from treekem.nodes import (
     HPKECiphertext,
     LeafNodeHashInput,
@@ -162,12 +162,12 @@ FAULTS = [
     Fault(
         "R-7.8-06",
         "hashes of changed nodes stay remembered",
-        Edit(_Block.edited, "None if stale >> slot & 1 else digest", "digest"),
+        Edit(Digests.without, "kept.by_slot[slot] = None", "pass"),
     ),
     Fault(
         "R-7.8-06",
         "all hashes of a block are forgotten with one of them",
-        Edit(_Block.edited, "None if stale >> slot & 1 else digest", "None if stale else digest"),
+        Edit(Digests.without, "in positions_of(stale) if", "in range(len(self.by_slot)) if"),
     ),
     # §7.9: parent hashes.
     Fault(

@@ -67,6 +67,7 @@ def test_columns_equal_a_dictionary(largest: int) -> None:
         check(columns, model, random)
         assert list(before.items()) == contents
         check_blocks(columns, before)
+        check_changes(columns, before)
     assert len(seen) >= min(4, largest.bit_length())
 
 
@@ -81,6 +82,12 @@ def check_blocks(columns: NodeColumns, before: NodeColumns) -> None:
     assert records == now
     placed = {place_in_block(number, slot): node for number, nodes in now.items() for slot, node in enumerate(nodes)}
     assert {x: node for x, node in placed.items() if node is not None} == dict(columns.items())
+
+
+def check_changes(columns: NodeColumns, before: NodeColumns) -> None:
+    now, old = Model(columns.items()), Model(before.items())
+    told = {x: (was, becomes) for x, was, becomes in columns.changes_since(before)}
+    assert told == {x: (old.get(x), now.get(x)) for x in {**old, **now} if old.get(x) is not now.get(x)}
 
 
 @pytest.mark.parametrize("n_leaves", [32, 64, 1 << 11, 1 << 12, 1 << 20, 1 << 32])
