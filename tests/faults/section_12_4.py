@@ -84,6 +84,15 @@ COMMITS = [
         ),
     ),
     Fault(
+        "R-12.4-12",
+        "a proposal that stands in the commit is the first member's",
+        Edit(
+            public_commit._resolve,
+            "QueuedProposal(proposal, content.content.sender)",
+            "QueuedProposal(proposal, MemberSender(LeafIndex(0)))",
+        ),
+    ),
+    Fault(
         "R-12.4-13",
         "what is referred to does not count when a path is due",
         Edit(
@@ -120,7 +129,7 @@ CREATING = [
         Edit(
             create_commit.create_commit,
             "create_path(group, applied, applied.tree,",
-            "create_path(group, applied, group.tree,",
+            "create_path(group, applied, applied.tree if applied.added else group.tree,",
         ),
     ),
     Fault(
@@ -208,6 +217,15 @@ CREATING = [
         ),
     ),
     Fault(
+        "R-12.4.1-09",
+        "the init secret does not enter the key schedule",
+        Edit(
+            transition.derive_next_epoch,
+            "derive_joiner_secret(suite, init_secret,",
+            "derive_joiner_secret(suite, InitSecret(bytes(suite.hash_length)),",
+        ),
+    ),
+    Fault(
         "R-12.4.1-10",
         "a commit is protected by the epoch that it leads to",
         Edit(create_commit.create_commit, "protect(state, with_tag(", "protect(after, with_tag("),
@@ -287,6 +305,11 @@ CREATING = [
         ),
     ),
     Fault(
+        "R-12.4.1-19",
+        "a successor may lack members",
+        Edit(succession.create_first_commit, "_verify_members(plan, created.transition.state.group, env)", "pass"),
+    ),
+    Fault(
         "R-12.4.1-20",
         "who joins from outside stays in the epoch that it found",
         Edit(join.create_external_commit, "EpochState(following.group,", "EpochState(group,"),
@@ -298,6 +321,11 @@ PROCESSING = [
         "R-12.4.2-04",
         "a list is applied as it comes",
         Edit(public_commit._verify_list, "verify_list(proposals, committer)", "pass"),
+    ),
+    Fault(
+        "R-12.4.2-04",
+        "the list of an external commit is applied as it comes",
+        Edit(public_commit._verify_list, "verify_external_list(proposals)", "pass"),
     ),
     Fault(
         "R-12.4.2-06",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mls.client import Client
-from mls.epoch import admission, extensions, join, public_commit, receive_commit, welcome
+from mls.epoch import admission, extensions, join, proposals, public_commit, receive_commit, welcome
 from mls.epoch.leaves import Demands
 from mls.messages import GroupInfo, GroupSecrets, Welcome
 from tests.support.planting import Edit, Fault, Layout
@@ -25,7 +25,11 @@ GROUP_INFOS = [
     Fault(
         "R-12.4.3-03",
         "an extension that is not known has no place anywhere",
-        Edit(extensions.verify_extensions, "_HOMES.get(kind, place) == place", "_HOMES.get(kind) == place"),
+        Edit(
+            extensions.verify_extensions,
+            "_HOMES.get(kind, place) == place",
+            "_HOMES.get(kind, place) == place and (kind in _HOMES or place != GROUP_INFO)",
+        ),
     ),
     Fault(
         "R-12.4.3-04",
@@ -53,7 +57,7 @@ WELCOMES = [
     Fault(
         "R-12.4.3.1-20",
         "a joiner takes the init key for that of its leaf",
-        Edit(join._own_keys, "bundle.encryption_key", "bundle.init_key"),
+        Edit(join._own_keys, "bundle.encryption_key", "bundle.init_key.copy()"),
     ),
     Fault(
         "R-12.4.3.1-20",
@@ -90,7 +94,7 @@ WELCOMES = [
     Fault(
         "R-12.4.3.1-29",
         "a key package is used up by the first look at a Welcome",
-        Edit(Client.join, "is_free = self", "self._store.apply(consumption(bundle)); is_free = self"),
+        Edit(Client.join, "return Invitation(", "self._store.apply(consumption(bundle)); return Invitation("),
     ),
     Fault(
         "R-12.4.3.1-29",
@@ -146,6 +150,24 @@ EXTERNAL_COMMITS = [
         "R-12.4.3.2-12",
         "external commits are accepted unasked",
         Edit(public_commit._verify_external_allowed, "env.settings.external_commits,", "True,"),
+    ),
+    Fault(
+        "R-12.4.3.2-12",
+        "roles are not asked about who joins from outside",
+        Edit(
+            proposals.verify_joiner,
+            "authorize_joiner(group, leaf, index, applied.removed, applied.psks, env)",
+            "pass",
+        ),
+    ),
+    Fault(
+        "R-12.4.3.2-12",
+        "the credential policy is not asked about who joins from outside",
+        Edit(
+            proposals.verify_joiner,
+            "env.accept(leaf.credential, leaf.signature_key, Place.EXTERNAL_JOIN, replaces=replaced)",
+            "pass",
+        ),
     ),
 ]
 

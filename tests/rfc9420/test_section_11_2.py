@@ -169,7 +169,7 @@ def test_as_many_clients_of_an_identity_return() -> None:
     assert len(bob.join(founder.welcome([tablets[0], bob], REINIT)).members) == 3
 
 
-@pytest.mark.rfc("R-11.2-07")
+@pytest.mark.rfc("R-11.2-07", "R-12.4.1-19")
 def test_a_creator_is_told_of_wrong_key_packages(scene: Scene) -> None:
     creator = client_of(scene.world, scene.groups[2])
     before = records(creator._store)

@@ -13,6 +13,7 @@ from mls.epoch.transition import provisional_context
 from mls.errors import (
     Code,
     InvalidCommit,
+    InvalidProposalList,
     UsageError,
 )
 from mls.events import StagedCommit
@@ -197,6 +198,10 @@ def test_a_reference_keeps_its_sender(scene: Scene) -> None:
     message = bob.commit(update, b"no reference", path=bob.path())
     refused = assert_refused(scene.receivers, message, InvalidCommit, "R-12.4-11", Code.UNKNOWN_PROPOSAL_REF)
     assert refused.index == 1
+    # What stands in the commit is the committer's own, and it may not cover its own Update.
+    own = Update(bob.leaf_node(UPDATE))
+    bad_list = (InvalidProposalList, "R-12.2-03", Code.BAD_PROPOSAL_LIST)
+    assert_refused(scene.receivers, bob.commit(own, path=bob.path()), *bad_list)
 
 
 # Creating a commit, §12.4.1.

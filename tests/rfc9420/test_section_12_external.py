@@ -91,7 +91,7 @@ def test_former_leaves_are_replaced_only_where_a_setting_says_so() -> None:
 # The list, §12.2.
 
 
-@pytest.mark.rfc("R-12.2-01", "R-12.2-17", "N-E02")
+@pytest.mark.rfc("R-12.2-01", "R-12.2-17", "N-E02", "R-12.4.2-04")
 def test_an_external_commit_has_one_external_init(scene: Scene) -> None:
     outsider = scene.outsider()
     message = outsider.message()

@@ -368,7 +368,7 @@ def test_a_leaf_does_not_pass_to_another_identity() -> None:
     assert isinstance(alice.receive(forger.honest()), StagedCommit)
 
 
-@pytest.mark.rfc("R-5.3.1-08", "R-12.2-19", "N-E04")
+@pytest.mark.rfc("R-5.3.1-08", "R-12.2-19", "N-E04", "R-12.4.3.2-12")
 def test_a_policy_has_a_say_in_who_replaces_a_leaf_from_outside(watched: Watched) -> None:
     alice = watched.groups[0]
     body = decode(MLSMessage, alice.group_info()).body

@@ -237,7 +237,7 @@ def test_nobody_becomes_an_administrator_by_a_new_name() -> None:
 # From outside.
 
 
-@pytest.mark.rfc("S-outsiders_may_join", "N-R03", "R-12.4.3.2-01")
+@pytest.mark.rfc("S-outsiders_may_join", "N-R03", "R-12.4.3.2-01", "R-12.4.3.2-12")
 def test_who_joins_from_outside_is_let_in_by_administrators() -> None:
     scene = scene_of(**OPEN)
     dora, impostor = (scene.world.client(name, roles=Administrators(outsiders_may_join=True)) for name in ("dora", "x"))
