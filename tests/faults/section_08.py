@@ -76,6 +76,15 @@ FAULTS = [
             "encoded = encode(replace(context, epoch=group.context.epoch))",
         ),
     ),
+    Fault(
+        "R-8-07",
+        "an epoch is derived from the extensions of the one before",
+        Edit(
+            transition.derive_next_epoch,
+            "encoded = encode(context)",
+            "encoded = encode(replace(context, extensions=group.context.extensions))",
+        ),
+    ),
     *(
         Fault(
             "R-8-08",
@@ -117,6 +126,16 @@ FAULTS = [
         "R-8-10",
         "the epoch secret stays",
         Edit(key_schedule.epoch_secrets_of, "epoch_secret.wipe()", "pass"),
+    ),
+    Fault(
+        "R-8-10",
+        "the welcome secret stays with who invites",
+        Edit(welcome.create_welcome, "    secret.wipe()", "    pass"),
+    ),
+    Fault(
+        "R-8-10",
+        "the welcome secret stays with who joins",
+        Edit(welcome.open_group_info, "    secret.wipe()", "    pass"),
     ),
     Fault(
         "R-8.1-01",
@@ -327,6 +346,11 @@ FAULTS = [
         "R-8.6-01",
         "the resumption PSK of a new epoch is not stored",
         Edit(Standing.merge_batch, "**self._resumption(after.state),", ""),
+    ),
+    Fault(
+        "R-8.6-01",
+        "the resumption PSK of the first epoch is not stored",
+        Edit(Standing.founding_batch, "**self._resumption(self.state),", ""),
     ),
     Fault(
         "R-8.6-02",

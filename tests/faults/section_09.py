@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from mls import merging
+from mls import merging, receiving
 from mls.client import Client
 from mls.crypto import CipherSuite
-from mls.epoch import framing, join
+from mls.epoch import framing, join, transition
 from mls.epoch.transition import NextEpoch
 from mls.group import Group
 from mls.schedule import hash_ratchet, key_schedule
@@ -95,6 +95,16 @@ FAULTS = [
         Edit(SecretTree.apply, "(*plan.doomed, staged.key)", "plan.doomed"),
     ),
     Fault(
+        "R-9.2-01",
+        "that a message was read is not written",
+        Edit(receiving._consume, "store.apply(standing.key_batch(epoch, key))", "pass"),
+    ),
+    Fault(
+        "R-9.2-01",
+        "the key of a message stays in memory when it was read",
+        Edit(receiving._consume, "sight.keys.secret_tree.apply(key)", "pass"),
+    ),
+    Fault(
         "R-9.2-02",
         "the secret tree leaves the encryption secret to others",
         Edit(SecretTree.__init__, "encryption_secret.wipe()", "pass"),
@@ -128,6 +138,11 @@ FAULTS = [
         "R-9.2-03",
         "node secrets on the path of a leaf are kept",
         Edit(SecretTree._split, "children.pop(below)", "children[below].copy()"),
+    ),
+    Fault(
+        "R-9.2-03",
+        "the store keeps the node secret that a leaf was split from",
+        Edit(SecretTree.records_after, "node_key(x): None for x in plan.consumed_nodes", ""),
     ),
     Fault(
         "R-9.2-04",
@@ -179,6 +194,16 @@ FAULTS = [
         "R-9.2-07",
         "the psk_secret stays with who joins",
         Edit(join.join_by_welcome, "    injected.wipe()", "    pass"),
+    ),
+    Fault(
+        "R-9.2-07",
+        "the PSKs themselves stay with the committer and the receivers",
+        Edit(transition.derive_next_epoch, "psk.wipe()", "pass"),
+    ),
+    Fault(
+        "R-9.2-07",
+        "the PSKs themselves stay with who joins",
+        Edit(join.join_by_welcome, "psk.wipe()", "pass"),
     ),
     Fault(
         "R-9.2-09",

@@ -6,9 +6,9 @@ from mls import key_packages
 from mls.client import Client
 from mls.epoch import extensions, leaves, proposals
 from mls.epoch.join import KeyPackageBundle
-from mls.messages import KeyPackage
+from mls.messages import KeyPackage, UpdateSource
 from mls.store import client_records
-from tests.support.planting import Edit, Fault, Layout
+from tests.support.planting import Constant, Edit, Fault, Layout
 
 _VERIFIED = "verify_key_package(key_package, demands, env, strict=strict)"
 
@@ -53,11 +53,7 @@ FAULTS = [
     Fault(
         "R-10-08",
         "a key package's leaf says that it comes from an Update",
-        Edit(
-            key_packages._signed_leaf,
-            "source=KeyPackageSource(lifetime)",
-            'source=__import__("mls.messages").messages.UpdateSource()',
-        ),
+        Constant(key_packages, "KeyPackageSource", lambda _: UpdateSource()),
         Edit(leaves._verify_key_package, "isinstance(leaf.source, KeyPackageSource)", "True"),
     ),
     Fault(

@@ -19,6 +19,7 @@ from mls.messages import (
     ProtocolVersion,
     ResumptionPSKUsage,
 )
+from mls.registry import ProposalDefinition, Registry
 from mls.schedule.key_schedule import (
     ExternalSecret,
     create_external_init,
@@ -28,6 +29,7 @@ from mls.schedule.key_schedule import (
 from mls.settings import Settings
 from tests.support.crafting import Forger, capable_group, package_of
 from tests.support.entropy import DeterministicEntropy
+from tests.support.extending import TOPIC, Topic, retitled
 from tests.support.naive_schedule import HASHES, epoch_secret, expand_with_label, psk_secret
 from tests.support.welcomes import bundle_of
 from tests.support.world import World, join, records
@@ -73,6 +75,19 @@ def test_an_epoch_derives_from_the_context_that_holds_in_it() -> None:
     world.commit(alice, (), bob)
     for group in (alice, bob):
         assert group.tree_hash == RatchetTree.decode(group.ratchet_tree).tree_hash(SUITE)
+
+
+@pytest.mark.rfc("R-8-07", "R-8.1-05")
+def test_an_epoch_derives_from_the_extensions_that_its_commit_set() -> None:
+    # A proposal of the application's own changes them without a path, whose secret would be unknown here.
+    retitle = ProposalDefinition(0xF104, Topic, needs_path=False, external=False, apply=retitled)
+    world = World(registry=Registry((TOPIC,), (retitle,)))
+    alice, bob = world.group(2)
+    init_secret, topic = init_secret_of(alice), Topic(b"plans")
+    world.commit(alice, [retitle.proposal(topic)], bob, path=False)
+    for group in (alice, bob):
+        assert group.extensions == (TOPIC.extension(topic),)
+        assert group.epoch_authenticator == authenticator_of(group._standing.state, init_secret)
 
 
 @pytest.mark.rfc("R-8.1-02", "R-8.2-06")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mls import Add, ApplicationMessage, Group
+from mls.errors import Code, UnavailableSecret
+from tests.adversarial.insider import assert_refused
 from tests.support.live import reachable, reachable_bytes
 from tests.support.world import World, join, records
 from treekem.secrets import Secret
@@ -27,6 +29,19 @@ def test_no_two_messages_of_a_member_share_a_generation(*, restarts: bool) -> No
         assert isinstance(event, ApplicationMessage)
         generations.append(event.generation)
     assert generations == [0, 1, 2, 3]
+
+
+@pytest.mark.rfc("R-9.2-01", "R-9.2-08")
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_message_is_read_once(*, restarts: bool) -> None:
+    world = World()
+    alice, bob = world.group(2)
+    messages = [alice.encrypt(b"hello") for _ in range(3)]
+    for message in (messages[2], messages[0]):
+        assert isinstance(bob.receive(message), ApplicationMessage)
+        bob = world.restart(bob) if restarts else bob
+        assert_refused(bob, message, UnavailableSecret, "R-9.2-08", Code.KEY_CONSUMED)
+    assert isinstance(bob.receive(messages[1]), ApplicationMessage)
 
 
 @pytest.mark.rfc("R-9.2-02")
