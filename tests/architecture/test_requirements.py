@@ -81,6 +81,7 @@ def test_faults_fit_the_engine_as_it_is(fault: Fault) -> None:
         Fault("R-2-01", "the text is there twice", Edit(require, "refusal", "denial")),
         Fault("R-2-01", "nothing changes", Edit(require, "carrying", "bearing")),
         Fault("R-2-01", "no such name", Constant(rules, "NO_SUCH_NAME", 1)),
+        Fault("R-2-01", "within another", Fault("R-2-02", "it is lost", Edit(require, "if not condition", "if True"))),
     ],
     ids=lambda fault: fault.what,
 )

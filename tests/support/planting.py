@@ -50,6 +50,9 @@ class Fault:
     @contextmanager
     def planted(self) -> Iterator[None]:
         """Break the engine, then mend it. Raises Stale."""
+        if any(isinstance(change, Fault) for change in self.changes):
+            # A fault can be planted like a change, but its own rules would be forgotten.
+            raise Stale(f"{self.what}: another fault stands within it")
         edited = [function_behind(change.target) for change in self.changes if isinstance(change, Edit)]
         if len(set(edited)) < len(edited):
             # Each edit starts from the source, so that the second one would undo the first.
