@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mls import Extension, intents
+from mls import Extension, NewLeaf, intents, key_packages
+from mls.crypto import SUITES, CipherSuite, cipher_suite, suites
+from mls.crypto.hpke import HPKE
 from mls.epoch.extensions import (
     external_pub,
     external_senders,
@@ -16,6 +19,7 @@ from mls.epoch.extensions import (
     verify_extensions,
 )
 from mls.errors import Code, InvalidGroupInfo, InvalidLeafNode, InvalidProposal, MalformedMessage
+from mls.key_packages import own_capabilities
 from mls.messages import (
     ApplicationID,
     BasicCredential,
@@ -49,6 +53,51 @@ HOMES = {
 unknown_types = st.integers(0, 0xFFFF).filter(lambda kind: kind not in set(ExtensionType))
 
 
+# Suites and types of credentials, §13.1 to §13.3.
+
+
+@pytest.mark.rfc("R-13.1-01")
+def test_a_new_cipher_suite_is_a_row_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    mixed = HPKE(cipher_suite(7).hpke.kem, cipher_suite(5).kdf, cipher_suite(3).aead)
+    row = CipherSuite(0xF001, "MLS_192_DHKEMP384_CHACHA20POLY1305_SHA512_Ed25519", mixed, cipher_suite(1).signatures)
+    for module in (suites, key_packages):
+        monkeypatch.setattr(module, "SUITES", {**SUITES, row.id: row})
+    world = World(row.id, cipher_suites=frozenset((row.id,)))
+    alice, bob, carol = world.group(3)
+    world.deliver(bob.propose(intents.Update()).message, alice, carol)
+    world.commit(carol, (), alice, bob)
+    world.agree(world.restart(alice), bob, carol)
+    (event,) = world.deliver(bob.encrypt(b"hello"), carol)
+    assert getattr(event, "data", None) == b"hello"
+    assert len(alice.epoch_authenticator) == 64
+    assert alice._standing.state.group.context.cipher_suite == 0xF001
+
+
+@pytest.mark.rfc("R-13.3-02")
+@pytest.mark.parametrize("by_update", [True, False], ids=["by an Update", "by a commit"])
+def test_members_begin_to_list_a_type_before_it_is_used(by_update: bool) -> None:
+    world = World(grease=False)
+    (alice,) = capable_group(world, 1, credentials=(1, 0xF003))
+    (bob,) = world.add(alice, world.client("bob"))
+    required = Extension(ExtensionType.REQUIRED_CAPABILITIES, encode(RequiredCapabilities((), (), (0xF003,))))
+    requires = intents.GroupContextExtensions((required,))
+    with pytest.raises(InvalidLeafNode) as caught:
+        alice.commit([requires])
+    assert (caught.value.rule, caught.value.leaf) == ("R-7.3-04", 1)
+    leaf = NewLeaf(capabilities=replace(own_capabilities(), credentials=(1, 2, 0xF003)))
+    if by_update:
+        world.deliver(bob.propose(intents.Update(leaf)).message, alice)
+        world.commit(alice, (), bob)
+    else:
+        world.commit(bob, (), alice, leaf=leaf)
+    world.commit(alice, [requires], bob)
+    assert bob.extensions == (required,)
+    world.agree(alice, bob)
+
+
+# Extensions, §13.4.
+
+
 @pytest.mark.rfc("R-13.4-01", "R-13-01")
 def test_an_extension_is_a_type_and_opaque_data() -> None:
     extension = Extension(0xF001, b"data")
@@ -79,7 +128,7 @@ def test_a_known_extension_at_home_is_well_formed(kind: ExtensionType) -> None:
         assert caught.value.rule in rules
 
 
-@pytest.mark.rfc("R-13.4-05", "N-C08", "B25")
+@pytest.mark.rfc("R-13.4-05", "R-13.5-05", "N-C08", "B25")
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("kind", [UNKNOWN_EXTENSION, 0x0A0A])
 def test_no_type_stands_twice_in_a_list(place: str, kind: int) -> None:

@@ -89,6 +89,9 @@ def test_a_group_info_holds_an_extension_that_means_nothing() -> None:
     first, second = info_of(alice).extensions, info_of(alice).extensions
     assert grease_of(types_of(first))
     assert first != second
+    drawn = [each for _ in range(20) for each in info_of(alice).extensions if each.extension_type in GREASE]
+    assert len({len(each.extension_data) for each in drawn}) > 5
+    assert len({each.extension_data for each in drawn}) == len(drawn)
     settings = world.clients["member-0"]._settings
     assert settings.grease
     pending = alice.commit([])
@@ -114,6 +117,7 @@ def test_they_stand_where_they_do_no_harm_alone() -> None:
     context = alice._standing.state.group.context
     assert not grease_of(types_of(context.extensions))
     assert context.cipher_suite not in GREASE
+    assert not any(grease_of(leaf_of(group).capabilities.versions) for group in (alice, bob))
     with pytest.raises(UsageError):
         ProposalDefinition(GREASE[0], Poll, needs_path=False, external=False)
     world.agree(alice, bob)
