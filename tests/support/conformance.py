@@ -13,7 +13,7 @@ import importlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,17 +115,19 @@ class Reporter(Observer):
 
 
 def fault_knockouts(
-    chosen: Iterable[Fault], items: Iterable[pytest.Item], observed: Observations | None = None
+    chosen: Sequence[Fault], items: Iterable[pytest.Item], observed: Observations | None = None
 ) -> list[Knockout]:
-    """Return one knock-out per fault, to be noticed by the tests that bear one of its rules, cheapest first."""
+    """Return one knock-out per fault, to be noticed by the tests that bear one of its rules, cheapest first.
+
+    Where tests were observed, only those that passed count: one that fails anyhow notices nothing.
+    """
     by_rule = marked(items)
-    seconds = observed.seconds if observed is not None else {}
-    return [
-        of_fault(
-            fault, sorted({test for rule in fault.rules for test in by_rule[rule]}, key=lambda t: seconds.get(t, 0))
-        )
-        for fault in chosen
-    ]
+    bearing = [{test for rule in fault.rules for test in by_rule[rule]} for fault in chosen]
+    if observed is None:
+        return [of_fault(fault, sorted(tests)) for fault, tests in zip(chosen, bearing, strict=True)]
+    seconds = observed.seconds
+    passed = (sorted(tests & seconds.keys(), key=seconds.__getitem__) for tests in bearing)
+    return [of_fault(fault, tests) for fault, tests in zip(chosen, passed, strict=True)]
 
 
 def marked(items: Iterable[pytest.Item]) -> dict[str, list[str]]:
