@@ -298,7 +298,7 @@ def test_a_secret_that_leads_nowhere_is_refused(suite: int) -> None:
 
 
 @formats
-@pytest.mark.rfc("N-X15", "R-16.12-02")
+@pytest.mark.rfc("N-X15", "R-16.12-01", "R-16.12-02")
 def test_one_of_many_recipients_is_misled(private: bool) -> None:
     # The right half is blank but for its leaves, so that each gets a ciphertext of its own; one is wrong.
     scene = scene_of(n=8)

@@ -170,7 +170,7 @@ def test_a_path_may_be_left_out(scene: Scene, kind: str, path: bool | None) -> N
     scene.world.agree(*scene.receivers)
 
 
-@pytest.mark.rfc("R-12.4-08", "R-12.4-10")
+@pytest.mark.rfc("R-12.4-08", "R-12.4-10", "R-17.4-01")
 def test_what_requires_a_path(scene: Scene) -> None:
     queued = scene.forger.queued
     for proposal in (scene.add(), psk(), REINIT):

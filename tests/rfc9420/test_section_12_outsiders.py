@@ -102,7 +102,7 @@ def server(scene: Scene) -> Outside:
 SECOND = ExternalSenderIndex(1)
 
 
-@pytest.mark.rfc("R-12.1.8-01", "R-12.1.8-04", "R-12.1.8-07", "R-12.4-12")
+@pytest.mark.rfc("R-12.1.8-01", "R-12.1.8-04", "R-12.1.8-07", "R-12.4-12", "R-17.4-01")
 def test_an_external_sender_proposes_what_it_may(scene: Scene, server: Outside) -> None:
     scene.world.clients["member-0"].add_psk(b"psk", b"secret")
     alice = scene.groups[0]
@@ -114,7 +114,7 @@ def test_an_external_sender_proposes_what_it_may(scene: Scene, server: Outside) 
     assert len(pending.effect.added) == pending.effect.psks == len(pending.left_out) == 1
 
 
-@pytest.mark.rfc("R-12.1.8-04", "N-P12")
+@pytest.mark.rfc("R-12.1.8-04", "R-17.4-01", "N-P12")
 def test_an_external_sender_proposes_nothing_else(scene: Scene, server: Outside) -> None:
     for proposal in (Update(scene.forger.leaf_node(UPDATE)), ExternalInit(bytes(32))):
         message = server.message(proposal, SECOND)

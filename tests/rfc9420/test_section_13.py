@@ -105,7 +105,7 @@ def test_an_extension_is_a_type_and_opaque_data() -> None:
     assert decode(Extension, b"\xf0\x01\x04data") == extension
 
 
-@pytest.mark.rfc("R-13.4-08", "R-13.4-01", "R-12.1.8.1-01", "R-12.4.3.2-01")
+@pytest.mark.rfc("R-13.4-08", "R-13.4-01", "R-12.1.8.1-01", "R-12.4.3.2-01", "R-17.3-01")
 @pytest.mark.parametrize("kind", list(ExtensionType))
 @pytest.mark.parametrize("place", PLACES)
 def test_each_known_extension_has_one_home(kind: ExtensionType, place: str) -> None:

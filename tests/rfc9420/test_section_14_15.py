@@ -17,7 +17,7 @@ from mls.settings import no_padding, pad_to_power_of_two
 from tests.adversarial.insider import PRIVATE, Envelope, Insider, assert_refused, private_message
 from tests.support.live import reachable
 from tests.support.world import World, copy_of, records
-from treekem.index import LeafIndex
+from treekem.index import LeafIndex, direct_path, node_of
 from treekem.secrets import Secret
 
 TAG = 16
@@ -53,6 +53,26 @@ def test_a_commit_is_a_separate_object_until_it_is_merged(private: bool) -> None
     assert alice.fingerprint() != before
     alice.merge(pending)
     assert alice.epoch == 2
+
+
+@pytest.mark.rfc("R-14-01", "R-14-02")
+def test_what_a_commit_covers_is_pending_until_it_is_merged() -> None:
+    world = World()
+    alice, bob = world.group(2)
+    world.deliver(bob.propose(Update()).message, alice)
+    waiting = alice.proposals
+    alice.discard(alice.commit())
+    assert (alice.proposals, alice.pending) == (waiting, ())
+    alice = world.restart(alice)
+    assert (alice.proposals, alice.pending) == (waiting, ())
+    pending = alice.commit()
+    assert (alice.proposals, alice.pending) == (waiting, (pending,))
+    alice = world.restart(alice)
+    assert (alice.proposals, alice.pending) == (waiting, (pending,))
+    alice.merge(pending)
+    world.deliver(pending.message, bob)
+    assert (alice.proposals, alice.pending) == ((), ())
+    world.agree(alice, bob)
 
 
 @pytest.mark.rfc("R-14-04", "R-14-05", "R-16.6-01")
@@ -98,6 +118,23 @@ def test_what_a_discarded_commit_led_to_is_wiped(restarts: bool) -> None:
     alice.merge(kept)
     world.commit(bob, (), alice)
     world.agree(alice, bob)
+
+
+@pytest.mark.rfc("R-16.2-01", "R-16.6-01")
+def test_a_member_holds_the_keys_of_the_nodes_above_it_and_no_others() -> None:
+    world = World()
+    groups = world.group(8)
+    world.commit(groups[5], (), *groups[:5], *groups[6:])
+    world.commit(groups[0], (), *groups[1:])
+    for committer, removed in ((1, 2), (4, 7), (3, 6)):
+        others = [group for group in groups if group is not groups[committer] and not group.is_retired]
+        world.commit(groups[committer], [Remove(removed)], *others)
+    for group in (group for group in groups if not group.is_retired):
+        state = group._standing.state
+        above = {node_of(state.own.index), *direct_path(node_of(state.own.index), state.group.tree.n_leaves)}
+        held = {x: state.suite.hpke_public_key(key) for x, key in state.own.private_keys.items()}
+        assert held == {x: state.group.tree.encryption_key(x) for x in held}
+        assert held.keys() <= above
 
 
 @pytest.mark.rfc("R-12.4.2-19", "R-16.6-01")
@@ -193,6 +230,8 @@ def test_padding_to_a_power_of_two(length: int, padded: int) -> None:
 def test_a_message_larger_than_the_limit_is_neither_sent_nor_read() -> None:
     world = World(max_message_bytes=2_000, max_welcome_bytes=1_000)
     alice = world.group(1)[0]
+    # With all of its padding this one would be as large as 2048 bytes and what stands around them.
+    assert 1_950 < len(alice.encrypt(bytes(1_500))) <= 2_000
     before = alice.fingerprint()
     with pytest.raises(UsageError) as caught:
         alice.encrypt(bytes(1_950))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hmac
 
 import pytest
 
 from mls.crypto import SUITES, cipher_suite
 from mls.errors import Code, Unsupported
+from treekem.secrets import Secret
 
 # ID: KEM, KDF and AEAD in RFC 9180's registries, hash, signature scheme in RFC 8446, Nk.
 TABLE = {
@@ -38,6 +40,7 @@ def test_the_suites_are_those_of_the_registry(suite_id: int) -> None:
     assert suite.id == suite_id
     assert suite.hash_length == len(suite.hash(b"")) == {"sha256": 32, "sha384": 48, "sha512": 64}[suite.hash_name]
     assert suite.aead_nonce_length == 12
+    assert suite.mac(Secret(b"key"), b"data") == hmac.digest(b"key", b"data", suite.hash_name)
 
 
 @pytest.mark.rfc("R-17.1-01")

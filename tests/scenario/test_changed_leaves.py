@@ -8,7 +8,7 @@ from typing import Any
 import cbor2
 import pytest
 
-from mls import AcceptAnyone, Extension, Group, NewLeaf, Remove, TrustOnFirstUse, Update
+from mls import AcceptAnyone, Extension, Group, NewLeaf, Remove, StagedCommit, TrustOnFirstUse, Update
 from mls.crypto import SignaturePrivateKey, cipher_suite
 from mls.errors import Code, InvalidKey, InvalidLeafNode, InvalidSignature, Refused, UnavailableSecret, UsageError
 from mls.extensions import application_id
@@ -142,7 +142,7 @@ def test_an_update_rotates_the_signature_key_once_it_is_covered(suite: int, priv
     assert_all_speak(world, alice, world.restart(bob), carol)
 
 
-@pytest.mark.rfc("R-12.1.2-06", "R-12.1.2-05")
+@pytest.mark.rfc("R-12.1.2-06", "R-12.1.2-05", "R-16.6-04")
 @FRAMES
 @RESTARTS
 @pytest.mark.parametrize("mine", [False, True], ids=["another's commit", "own commit"])
@@ -257,7 +257,7 @@ def test_a_proposal_that_was_stored_before_signature_keys_could_change_is_read()
 # Credentials.
 
 
-@pytest.mark.rfc("R-7.5-04", "R-5.3.1-06", "R-5.3.1-08")
+@pytest.mark.rfc("R-7.5-04", "R-5.3.1-06", "R-5.3.1-08", "R-16.10-01")
 @FRAMES
 def test_a_credential_changes_where_policies_agree(private: bool) -> None:
     world = World(private_handshakes=private)
@@ -268,7 +268,12 @@ def test_a_credential_changes_where_policies_agree(private: bool) -> None:
     assert (was.identity, now.identity, bob.me) == (b"member-1", b"bob the elder", now)
     assert_all_speak(world, alice, bob, carol)
     world.deliver(bob.propose(Update(NewLeaf(credential=BasicCredential(b"bob")))).message, alice, carol)
-    world.commit(carol, (), alice, bob)
+    pending = carol.commit()
+    for group in (carol, alice, bob):
+        (event,) = world.deliver(pending.message, group)
+        assert isinstance(event, StagedCommit)
+        ((was, shown),) = event.effect.updated
+        assert (was, shown) == (now, group.members[1])
     assert (bob.me.identity, bob.me.signature_key) == (b"bob", now.signature_key)
     assert_all_speak(world, alice, world.restart(bob), carol)
 

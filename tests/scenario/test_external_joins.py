@@ -152,7 +152,7 @@ def test_who_was_never_there_has_nothing_to_replace(scene: Scene) -> None:
     assert_refused(scene.dora, lambda: scene.dora.join_external(scene.info, resync=True), UsageError, invalid, "")
 
 
-@pytest.mark.rfc("R-12.4.3.2-08", "R-12.4.3.2-11", "R-12.2-18")
+@pytest.mark.rfc("R-12.4.3.2-08", "R-12.4.3.2-11", "R-12.2-18", "R-16.12-02")
 @pytest.mark.parametrize("member", [1, 2])
 def test_a_member_that_fell_behind_returns(scene: Scene, member: int) -> None:
     """It still holds an old epoch, which goes out in the batch by which the new one comes in."""

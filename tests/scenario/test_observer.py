@@ -95,7 +95,7 @@ def test_an_observer_sees_every_epoch_as_its_members_do(suite: int) -> None:
     story.commit(2)
 
 
-@pytest.mark.rfc("R-12.1.8-01", "R-12.1.8-07", "R-12.1.7-01")
+@pytest.mark.rfc("R-12.1.8-01", "R-12.1.8-07", "R-12.1.7-01", "R-16.11-01")
 def test_an_observer_hears_those_outside() -> None:
     story = Story()
     world, alice = story.world, story.groups[0]
