@@ -12,6 +12,7 @@ from mls.schedule import hash_ratchet, key_schedule
 from mls.schedule.hash_ratchet import Ratchet
 from mls.schedule.secret_tree import SecretTree
 from mls.store import group_records, standing
+from mls.store.standing import Standing
 from tests.support.planting import Edit, Fault
 from treekem.secrets import Secret
 
@@ -103,6 +104,21 @@ FAULTS = [
         "R-9.2-01",
         "the key of a message stays in memory when it was read",
         Edit(receiving._consume, "sight.keys.secret_tree.apply(key)", "pass"),
+    ),
+    Fault(
+        "R-9.2-01",
+        "the key of a proposal stays in memory when it was read",
+        Edit(receiving._record_proposal, "standing.secret_tree.apply(key)", "pass"),
+    ),
+    Fault(
+        "R-9.2-01",
+        "the key of a commit stays in memory when it was merged",
+        Edit(merging.merge_transition, "standing.secret_tree.apply(key)", "pass"),
+    ),
+    Fault(
+        "R-9.2-01",
+        "the key of a commit stays in the store when it was merged",
+        Edit(Standing.merge_batch, "{} if staged is None else self.key_batch(self.state.epoch, staged)", "{}"),
     ),
     Fault(
         "R-9.2-02",

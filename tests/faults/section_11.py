@@ -22,6 +22,11 @@ FAULTS = [
     ),
     Fault(
         "R-11-01",
+        "a new group's epoch secret has 32 bytes in every suite",
+        Edit(join.create_epoch_zero, "env.entropy(suite.hash_length)", "env.entropy(32)"),
+    ),
+    Fault(
+        "R-11-01",
         "a new group's transcript begins with zeros",
         Edit(
             join.create_epoch_zero,

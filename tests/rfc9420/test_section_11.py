@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mls import Extension, Group, intents
+from mls import Client, Extension, Group, Identity, MemoryStore, intents
 from mls.crypto import SUITES, cipher_suite
 from mls.epoch.extensions import required_capabilities
 from mls.errors import Code, InvalidLeafNode, InvalidProposal, MalformedMessage, MLSError, UsageError
@@ -34,7 +34,8 @@ from tests.support.crafting import (
     founded,
     package_of,
 )
-from tests.support.world import World, records
+from tests.support.naive_schedule import HASHES, expand_with_label
+from tests.support.world import ANYONE, World, records
 from treekem.index import LeafIndex
 from treekem.tree import RatchetTree
 from treekem.wire import decode, encode
@@ -70,6 +71,23 @@ def test_epoch_zero(suite: int) -> None:
     # The tag is hashed with its length before it, and no hash stands before that.
     header = bytes([len(tag)]) if len(tag) < 64 else (0x4000 | len(tag)).to_bytes(2, "big")
     assert state.group.interim_transcript_hash == crypto.hash(header + tag)
+
+
+@pytest.mark.rfc("R-11-01")
+@pytest.mark.parametrize("suite", sorted(SUITES))
+def test_the_first_epoch_secret_is_nh_random_bytes(suite: int) -> None:
+    drawn: list[bytes] = []
+    source = World().entropy("alice")
+
+    def entropy(length: int) -> bytes:
+        drawn.append(source(length))
+        return drawn[-1]
+
+    identity = Identity.basic(b"alice", suite)
+    group = Client.create(MemoryStore(), identity, policy=ANYONE, entropy=entropy).create_group(b"our group")
+    name, length = HASHES[suite], cipher_suite(suite).hash_length
+    derived = {expand_with_label(name, each, b"authentication", b"", length) for each in drawn if len(each) == length}
+    assert group.epoch_authenticator in derived
 
 
 @pytest.mark.rfc("R-11-01", "R-11-08")

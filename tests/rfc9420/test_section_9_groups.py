@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from mls import Add, ApplicationMessage, Group
+from mls import Add, ApplicationMessage, Group, PreSharedKey
 from mls.errors import Code, UnavailableSecret
+from mls.messages import ContentType
 from tests.adversarial.insider import assert_refused
 from tests.support.live import reachable, reachable_bytes
 from tests.support.world import World, join, records
+from treekem.index import LeafIndex
 from treekem.secrets import Secret
 
 
@@ -42,6 +44,23 @@ def test_a_message_is_read_once(*, restarts: bool) -> None:
         bob = world.restart(bob) if restarts else bob
         assert_refused(bob, message, UnavailableSecret, "R-9.2-08", Code.KEY_CONSUMED)
     assert isinstance(bob.receive(messages[1]), ApplicationMessage)
+
+
+@pytest.mark.rfc("R-9.2-01")
+@pytest.mark.parametrize("restarts", [False, True])
+def test_the_key_of_a_handshake_is_gone_once_it_counts(*, restarts: bool) -> None:
+    world = World(private_handshakes=True)
+    alice, bob = world.group(2)
+    tree = bob._standing.secret_tree
+    proposal, commit = alice.propose(PreSharedKey(b"psk")).message, alice.commit(include=()).message
+    keys = [tree.stage(LeafIndex(0), ContentType.COMMIT, generation).key.expose() for generation in (0, 1)]
+    for message in (proposal, commit):
+        world.deliver(message, bob)
+        bob = world.restart(bob) if restarts else bob
+    assert reachable_bytes(bob).isdisjoint(keys)
+    assert not any(is_stored(bob, key) for key in keys)
+    # A ratchet that stood where it was would derive them again.
+    assert bob._standing.past[-1].keys.secret_tree.next_generation(LeafIndex(0), ContentType.COMMIT) == 2
 
 
 @pytest.mark.rfc("R-9.2-02")
