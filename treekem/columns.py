@@ -35,6 +35,7 @@ from treekem.nodes import Content, LeafSlot, ParentNode
 if TYPE_CHECKING:
     from treekem.scanned import ScannedTree
 
+_LEAVES: Final = mask_of(range(0, SLOTS_OF_BLOCK, 2))
 _MIDDLE: Final = SLOTS_OF_BLOCK // 2
 _ALL_SLOTS: Final = (1 << SLOTS_OF_BLOCK) - 1
 _STRATA: Final = 6  # Enough for 2^35 leaves, and a leaf index is a uint32.
@@ -87,6 +88,18 @@ class NodeColumns:
     def items(self) -> Iterator[tuple[NodeIndex, LeafSlot | ParentNode]]:
         """Yield the nodes that are not blank, from left to right."""
         return _items(self._top, self._stratum, 0)
+
+    def leaves(self) -> Iterator[tuple[NodeIndex, LeafSlot]]:
+        """Yield the leaves that are not blank, from left to right; parents are not looked at."""
+        places = _items(self._top, self._stratum, 0, among=_LEAVES)
+        return ((x, node) for x, node in places if isinstance(node, LeafSlot))
+
+    def encryption_keys(self) -> tuple[list[int], list[bytes]]:
+        """Return the indices of the nodes that are not blank, from left to right, and the public key of each."""
+        if self.scanned is not None:
+            return self.scanned.encryption_keys()
+        found = [(int(x), node.encryption_key) for x, node in self.items()]
+        return [x for x, _ in found], [key for _, key in found]
 
     @property
     def n_members(self) -> int:
@@ -298,11 +311,15 @@ def _cropped(top: Block, stratum: int, n_leaves: int) -> Block:
     return top.edited(dict.fromkeys(positions_of(top.present & beyond)), below, beyond)
 
 
-def _items(block: Block, stratum: int, number: int) -> Iterator[tuple[NodeIndex, LeafSlot | ParentNode]]:
-    for slot in range(FAN_OUT):
+def _items(
+    block: Block, stratum: int, number: int, among: int = -1
+) -> Iterator[tuple[NodeIndex, LeafSlot | ParentNode]]:
+    """Yield what a block and those below hold; `among` has a bit for each place to look at in the lowest stratum."""
+    present = block.present & (0 if stratum and among >= 0 else among)
+    for slot in positions_of(present | block.occupied):
         if block.occupied >> slot & 1:
-            yield from _items(block.children[slot], stratum - 1, number << BITS | slot)
-        if block.present >> slot & 1:
+            yield from _items(block.children[slot], stratum - 1, number << BITS | slot, among)
+        if present >> slot & 1:
             node = block.nodes[slot]
             if node is not None:
                 yield node_at(stratum, number, slot), node

@@ -6,7 +6,9 @@ declared once; what a leaf *means* is judged above. RFC 9420 §5.3, §7.2, §13.
 
 from __future__ import annotations
 
-from treekem.wire import UInt16, UInt64, struct
+from typing import NamedTuple
+
+from treekem.wire import UInt16, UInt64, decode_varint, struct
 
 
 @struct
@@ -91,3 +93,32 @@ class LeafNode:
     source: KeyPackageSource | UpdateSource | CommitSource
     extensions: tuple[Extension, ...]
     signature: bytes
+
+
+class LeafParts(NamedTuple):
+    """What stands in front in an encoded leaf node, still encoded but for the signature key."""
+
+    signature_key: bytes
+    credential: bytes
+    capabilities: bytes
+
+
+def leaf_parts(encoded: bytes) -> LeafParts:
+    """Cut an encoded leaf node up as far as its capabilities; it is known to be well-formed.
+
+    Looking at all leaves of a large tree costs a fraction of decoding them. RFC 9420 §7.2.
+    """
+    key = _behind_vector(encoded, 0)
+    credential = _behind_vector(encoded, key)
+    capabilities = end = _behind_vector(encoded, credential + 2)
+    for _ in range(5):
+        end = _behind_vector(encoded, end)
+    signature_key = encoded[decode_varint(encoded, key)[1] : credential]
+    return LeafParts(signature_key, encoded[credential:capabilities], encoded[capabilities:end])
+
+
+def _behind_vector(data: bytes, offset: int) -> int:
+    if data[offset] < 0x40:  # noqa: PLR2004  (a header of one octet)
+        return offset + 1 + data[offset]
+    length, start = decode_varint(data, offset)
+    return start + length

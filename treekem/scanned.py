@@ -75,6 +75,15 @@ class ScannedTree:
             None if field[places.HASH_LENGTH] < 0 else self.data[claimed : claimed + field[places.HASH_LENGTH]],
         )
 
+    def encryption_keys(self) -> tuple[list[int], list[bytes]]:
+        """Return the indices of the nodes that are not blank, from left to right, and the public key of each."""
+        present = np.flatnonzero(self.places[places.LENGTH] > 0)
+        starts = self.places[places.KEY_START][present]
+        stops = starts + self.places[places.KEY_LENGTH][present]
+        data = self.data
+        keys = [data[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
+        return present.tolist(), keys
+
     def present_in_blocks(self, stratum: int) -> list[int]:
         """Return a mask per block of a stratum of `treekem.columns`, with a bit for each node that is not blank."""
         step = 64**stratum

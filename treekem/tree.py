@@ -5,7 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Final
+from itertools import islice
+from typing import Any, Final, TypeVar
 
 from treekem import tree_hashes
 from treekem.blocks import SLOTS_OF_BLOCK
@@ -24,11 +25,13 @@ from treekem.index import (
     right,
     root,
 )
-from treekem.key_index import KeyIndex
 from treekem.nodes import Content, LeafSlot, ParentNode, decode_ratchet_tree, encode_ratchet_tree
 from treekem.rules import require
 from treekem.suite import TreeSuite
+from treekem.tables import Census, EncryptionKeys, LeafCensus, LeafKey, LeafKeys, LeafTraits, Source, Table
 
+_Value = TypeVar("_Value")
+_MAX_TABLES: Final = 4  # Encryption keys, signature keys, identities and capabilities.
 _MAX_LEAVES: Final = 2**32  # A leaf index is a uint32.
 
 
@@ -39,11 +42,12 @@ class RatchetTree:
     tree count as blank in queries. RFC 9420 §4.1.
     """
 
-    __slots__ = ("_columns", "_keys")
+    __slots__ = ("_columns", "_tables")
 
-    def __init__(self, columns: NodeColumns, keys: KeyIndex | None = None) -> None:
+    def __init__(self, columns: NodeColumns, tables: tuple[Table[Any], ...] = ()) -> None:
         self._columns = columns
-        self._keys = keys
+        self._tables = tables
+        """Tables of this tree or of one that it was edited from, the one asked last in front."""
 
     @classmethod
     def of_leaf(cls, slot: LeafSlot) -> RatchetTree:
@@ -110,18 +114,41 @@ class RatchetTree:
         """Yield every node that is not blank with its public key, from left to right."""
         return ((x, node.encryption_key) for x, node in self._columns.items())
 
-    def has_encryption_key(self, key: bytes, suite: TreeSuite) -> bool:
-        """Whether a node holds `key`, in whatever encoding. Raises InvalidKey.
+    def nodes_with_encryption_key(self, key: bytes, suite: TreeSuite) -> tuple[NodeIndex, ...]:
+        """Return the nodes that hold `key`, in whatever encoding, from left to right. Raises InvalidKey.
 
-        The first question about a tree reads all its keys; trees edited from it then answer at once.
+        The first question about a tree reads all its keys; trees edited from it then answer at the cost of the edits.
         """
-        if self._keys is None or self._keys.suite is not suite:
-            self._keys = KeyIndex.of(suite, (key for _, key in self.encryption_keys()))
-        return key in self._keys
+        canonical = suite.canonical_public_key
+        wanted = canonical(key)
+        candidates = self._table(EncryptionKeys(suite)).candidates(wanted)
+        held = ((x, self.encryption_key(NodeIndex(x))) for x in candidates)
+        return tuple(sorted(NodeIndex(x) for x, found in held if found is not None and canonical(found) == wanted))
+
+    def has_encryption_key(self, key: bytes, suite: TreeSuite) -> bool:
+        """Whether a node holds `key`, in whatever encoding. Raises InvalidKey."""
+        return bool(self.nodes_with_encryption_key(key, suite))
+
+    def leaves_with(self, key: bytes, key_of: LeafKey) -> tuple[LeafIndex, ...]:
+        """Return the leaves of which `key_of` says `key`, from left to right. Raises what it does.
+
+        Costs are those of `nodes_with_encryption_key`; the tables of a few functions are kept.
+        """
+        held = (
+            (leaf_of(NodeIndex(x)), self._content(NodeIndex(x))) for x in self._table(LeafKeys(key_of)).candidates(key)
+        )
+        return tuple(sorted(leaf for leaf, slot in held if isinstance(slot, LeafSlot) and key_of(slot) == key))
+
+    def census(self, traits_of: LeafTraits) -> Census:
+        """Return how many leaves have each of the traits that `traits_of` names. Raises what it does.
+
+        Costs are those of `nodes_with_encryption_key`.
+        """
+        return self._table(LeafCensus(traits_of))
 
     def leaves(self) -> Iterator[tuple[LeafIndex, LeafSlot]]:
         """Yield the leaves that are not blank, from left to right."""
-        return ((leaf_of(x), node) for x, node in self._columns.items() if isinstance(node, LeafSlot))
+        return ((leaf_of(x), slot) for x, slot in self._columns.leaves())
 
     def parents(self) -> Iterator[tuple[NodeIndex, ParentNode]]:
         """Yield the parents that are not blank, from left to right."""
@@ -205,7 +232,7 @@ class RatchetTree:
         leaf = self.first_blank_leaf()
         if leaf is not None:
             return self, leaf
-        return RatchetTree(self._columns.resized(2 * self.n_leaves), self._keys), LeafIndex(self.n_leaves)
+        return RatchetTree(self._columns.resized(2 * self.n_leaves), self._tables), LeafIndex(self.n_leaves)
 
     def update_leaf(self, leaf: LeafIndex, slot: LeafSlot) -> RatchetTree:
         """Return the tree with another leaf node for a member, and blanks from there to the root. RFC 9420 §12.1.2."""
@@ -224,19 +251,11 @@ class RatchetTree:
         n_leaves = 1 if last is None else 1 << last.bit_length()
         if n_leaves == self.n_leaves:
             return self
-        # What is cut off has no member. Should it hold a node nevertheless, keys are read anew when they are asked for.
-        new_root = root(n_leaves)
-        cut_off = map(self._columns.is_subtree_blank, copath(new_root, self.n_leaves))
-        tops = map(self.is_blank, direct_path(new_root, self.n_leaves))
-        return RatchetTree(self._columns.resized(n_leaves), self._keys if all(cut_off) and all(tops) else None)
+        return RatchetTree(self._columns.resized(n_leaves), self._tables)
 
     def with_nodes(self, changes: Mapping[NodeIndex, Content]) -> RatchetTree:
         """Return the tree with other contents at some places; neither blanks nor lists of unmerged leaves follow."""
-        keys = self._keys
-        if keys is not None:
-            removed = (key for key in map(self.encryption_key, changes) if key is not None)
-            keys = keys.replaced(removed, (node.encryption_key for node in changes.values() if node is not None))
-        return RatchetTree(self._columns.replaced(changes), keys)
+        return RatchetTree(self._columns.replaced(changes), self._tables)
 
     # Storage.
 
@@ -267,6 +286,15 @@ class RatchetTree:
             require(fits, InvalidTree, "R-4.1-01", f"piece {number} does not belong to a tree of {n_leaves} leaves")
             nodes |= found
         return cls(NodeColumns.of(n_leaves, nodes))
+
+    def _table(self, source: Source[_Value]) -> _Value:
+        """Return what a source says of this tree: its table, or that of a tree before it, brought up to date."""
+        known = next((each for each in self._tables if each.source == source), None)
+        table = Table.of(source, self._columns) if known is None else known.at(self._columns)
+        if known is not table:
+            others = (each for each in self._tables if each is not known)
+            self._tables = (table, *islice(others, _MAX_TABLES - 1))
+        return table.value
 
     def _content(self, x: NodeIndex) -> Content:
         return self._columns.node(x) if 0 <= x < node_width(self.n_leaves) else None

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from mls.epoch.authorization import authorize_proposal
 from mls.epoch.environment import Environment
-from mls.epoch.members import leaf_nodes
+from mls.epoch.members import PROPOSALS, leaf_nodes, traits_of
 from mls.epoch.state import GroupState
 from mls.errors import Code, InvalidProposal, InvalidProposalList, MLSError
 from mls.messages import CustomProposal, Extension, ExternalSenderIndex, Proposal, Sender
@@ -54,12 +54,24 @@ def verify_proposal_support(group: GroupState, types: Iterable[int], removed: Co
     wanted = frozenset(types)
     if not wanted:
         return
-    for index, leaf in leaf_nodes(group.tree):
-        missing = sorted(wanted.difference(leaf.capabilities.proposals))
-        text = f"leaf {index} does not support the proposal types {missing}"
-        supported = not missing or index in removed
-        code = Code.UNSUPPORTED_CAPABILITY
-        require(supported, InvalidProposalList, "R-12.2-14", text, code=code, leaf=index)
+    index, types_missing = _lacking(group, wanted, removed)
+    text, code = f"leaf {index} does not support the proposal types {types_missing}", Code.UNSUPPORTED_CAPABILITY
+    require(index is None, InvalidProposalList, "R-12.2-14", text, code=code, leaf=index)
+
+
+def _lacking(
+    group: GroupState, wanted: frozenset[int], removed: Collection[LeafIndex]
+) -> tuple[LeafIndex | None, list[int]]:
+    """Return the first member that stays and does not list all of these types, with those it does not list."""
+    leaving = [leaf for index in removed if (leaf := group.leaf_node(index)) is not None]
+    n_staying, census = group.tree.n_members - len(leaving), group.tree.census(traits_of)
+    for kind in wanted:
+        n_leaving = sum(kind in leaf.capabilities.proposals for leaf in leaving)
+        if census.count(PROPOSALS.start + kind) - n_leaving != n_staying:
+            staying = ((index, leaf) for index, leaf in leaf_nodes(group.tree) if index not in removed)
+            missing = ((index, sorted(wanted.difference(leaf.capabilities.proposals))) for index, leaf in staying)
+            return next((index, types) for index, types in missing if types)
+    return None, []
 
 
 def custom_types(proposals: Iterable[Proposal]) -> frozenset[int]:

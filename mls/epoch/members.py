@@ -5,15 +5,23 @@ These rules are judged on the tree that a commit results in, so that a member's 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
 from mls.crypto import CipherSuite
 from mls.epoch.leaves import Demands, credential_type, decode_leaf_node, verify_demands
+from mls.epoch.state import leaf_node_at
 from mls.errors import Code, InvalidKey, InvalidLeafNode
-from mls.messages import LeafNode
+from mls.identity import CredentialPolicy
+from mls.messages import DEFAULT_EXTENSIONS, DEFAULT_PROPOSALS, Capabilities, Credential, LeafNode
 from mls.rules import require
-from treekem.index import LeafIndex, is_leaf, node_of
+from treekem.index import LeafIndex, NodeIndex, is_leaf, leaf_of
+from treekem.leaf_node import leaf_parts
+from treekem.nodes import LeafSlot
 from treekem.tree import RatchetTree
+from treekem.wire import decode
 
 
 def leaf_nodes(tree: RatchetTree) -> Iterator[tuple[LeafIndex, LeafNode]]:
@@ -40,24 +48,21 @@ def verify_encryption_keys(tree: RatchetTree, fresh: frozenset[LeafIndex], suite
 
     RFC 9420 §7.3, §16.7.
     """
-    leaves = [(index, slot) for index in sorted(fresh) if (slot := tree.leaf(index)) is not None]
-    # Once asked, a tree remembers its keys, and so do the trees that are edited from it.
-    for _, slot in leaves[:1]:
-        tree.has_encryption_key(slot.encryption_key, suite)
-    others = tree.with_nodes(dict.fromkeys(map(node_of, fresh)))
-    for index, slot in leaves:
-        if others.has_encryption_key(slot.encryption_key, suite):
-            _verify_holder(others, slot.encryption_key, index, suite)
-        others = others.with_nodes({node_of(index): slot})
+    for index in sorted(fresh):
+        slot = tree.leaf(index)
+        if slot is not None:
+            holders = tree.nodes_with_encryption_key(slot.encryption_key, suite)
+            # Of two fresh leaves, the later one is named.
+            others = [x for x in holders if not is_leaf(x) or leaf_of(x) not in fresh or leaf_of(x) < index]
+            _verify_holders(others, index)
 
 
-def _verify_holder(tree: RatchetTree, key: bytes, index: LeafIndex, suite: CipherSuite) -> None:
-    canonical = suite.canonical_public_key
-    holders = [x for x, held in tree.encryption_keys() if canonical(held) == canonical(key)]
-    message = f"leaf {index}: its encryption key is that of node {holders[0]}"
-    among_leaves, duplicate = any(map(is_leaf, holders)), Code.DUPLICATE_KEY
-    require(not among_leaves, InvalidLeafNode, "R-7.3-14", message, code=duplicate, leaf=index)
-    require(among_leaves, InvalidLeafNode, "R-16.7-01", message, code=duplicate, leaf=index)
+def _verify_holders(others: Sequence[NodeIndex], index: LeafIndex) -> None:
+    message = f"leaf {index}: its encryption key is that of node {others[0]}" if others else ""
+    on_leaf, on_parent = any(map(is_leaf, others)), bool(others) and not any(map(is_leaf, others))
+    duplicate = Code.DUPLICATE_KEY
+    require(not on_leaf, InvalidLeafNode, "R-7.3-14", message, code=duplicate, leaf=index)
+    require(not on_parent, InvalidLeafNode, "R-16.7-01", message, code=duplicate, leaf=index)
 
 
 def verify_signature_keys(tree: RatchetTree, fresh: frozenset[LeafIndex], suite: CipherSuite) -> None:
@@ -65,18 +70,18 @@ def verify_signature_keys(tree: RatchetTree, fresh: frozenset[LeafIndex], suite:
 
     Raises InvalidLeafNode. RFC 9420 §7.3, §16.7.
     """
-    holders: dict[bytes, LeafIndex] = {}
-    # Leaves that were there before come first, so the fresh one is named.
-    ordered = sorted(leaf_nodes(tree), key=lambda pair: pair[0] in fresh)
-    for index, leaf in ordered:
-        other = holders.setdefault(leaf.signature_key, index)
+    leaves = [(index, slot) for index in sorted(fresh) if (slot := tree.leaf(index)) is not None]
+    for index, slot in leaves:
+        holders = tree.leaves_with(signature_key_of(slot), signature_key_of)
+        # Leaves that were there before come first, so the fresh one is named.
+        other = min(holders, key=lambda leaf: (leaf in fresh, leaf))
         message = f"leaf {index}: its signature key is that of leaf {other}"
         require(other == index, InvalidLeafNode, "R-7.3-13", message, code=Code.DUPLICATE_KEY, leaf=index)
-    for index, leaf in ordered:
-        if index in fresh:
-            crossed = leaf.encryption_key in holders or _is_encryption_key(tree, leaf.signature_key, suite)
-            message = f"leaf {index}: a key signs and encrypts at once"
-            require(not crossed, InvalidLeafNode, "R-16.7-01", message, code=Code.DUPLICATE_KEY, leaf=index)
+    for index, slot in leaves:
+        encrypts = _is_encryption_key(tree, signature_key_of(slot), suite)
+        crossed = encrypts or bool(tree.leaves_with(slot.encryption_key, signature_key_of))
+        message = f"leaf {index}: a key signs and encrypts at once"
+        require(not crossed, InvalidLeafNode, "R-16.7-01", message, code=Code.DUPLICATE_KEY, leaf=index)
 
 
 def _is_encryption_key(tree: RatchetTree, key: bytes, suite: CipherSuite) -> bool:
@@ -91,19 +96,19 @@ def verify_credential_support(tree: RatchetTree, fresh: frozenset[LeafIndex]) ->
 
     RFC 9420 §7.3.
     """
-    in_use: set[int] = set()
-    common: set[int] | None = None
-    for _, leaf in leaf_nodes(tree):
-        in_use.add(credential_type(leaf.credential))
-        supported = leaf.capabilities.credentials
-        common = set(supported) if common is None else common.intersection(supported)
-    for index, leaf in leaf_nodes(tree):
-        if index not in fresh:
+    if not fresh:
+        return
+    census = tree.census(traits_of)
+    in_use = {trait - USED_CREDENTIALS.start for trait in census.traits(USED_CREDENTIALS)}
+    for index in sorted(fresh):
+        leaf = leaf_node_at(tree, index)
+        if leaf is None:
             continue
         kind = credential_type(leaf.credential)
         message = f"leaf {index}: some member does not support credential type {kind}"
         unsupported = Code.UNSUPPORTED_CAPABILITY
-        require(kind in (common or ()), InvalidLeafNode, "R-7.3-06", message, code=unsupported, leaf=index)
+        is_common = census.count(CREDENTIALS.start + kind) == tree.n_members
+        require(is_common, InvalidLeafNode, "R-7.3-06", message, code=unsupported, leaf=index)
         missing = in_use.difference(leaf.capabilities.credentials)
         message = f"leaf {index}: it does not support the credential types {sorted(missing)} of other members"
         require(not missing, InvalidLeafNode, "R-7.3-07", message, code=unsupported, leaf=index)
@@ -111,5 +116,74 @@ def verify_credential_support(tree: RatchetTree, fresh: frozenset[LeafIndex]) ->
 
 def verify_all_demands(tree: RatchetTree, demands: Demands) -> None:
     """Check every member against what a changed group context asks for. Raises InvalidLeafNode. RFC 9420 §12.1.7."""
+    required = demands.required
+    extensions = demands.extension_types.union(required.extension_types) - DEFAULT_EXTENSIONS
+    wanted = (
+        *(EXTENSIONS.start + each for each in extensions),
+        *(PROPOSALS.start + each for each in set(required.proposal_types) - DEFAULT_PROPOSALS),
+        *(CREDENTIALS.start + each for each in required.credential_types),
+    )
+    if has_every_member(tree, wanted):
+        return
     for index, leaf in leaf_nodes(tree):
         verify_demands(leaf, demands, index)
+
+
+def has_every_member(tree: RatchetTree, traits: Iterable[int]) -> bool:
+    """Whether all members have all of these traits; they are counted, and nobody is looked at."""
+    wanted = frozenset(traits)
+    if not wanted:
+        return True
+    census = tree.census(traits_of)
+    return all(census.count(trait) == tree.n_members for trait in wanted)
+
+
+# What is looked up in trees: keys and traits of leaves.
+
+USED_CREDENTIALS: Final = range(0x10000)
+"""The traits of leaves: that the credential is of a type,"""
+
+CREDENTIALS: Final = range(0x10000, 0x20000)
+"""that a type of credentials is supported,"""
+
+EXTENSIONS: Final = range(0x20000, 0x30000)
+"""of extensions,"""
+
+PROPOSALS: Final = range(0x30000, 0x40000)
+"""or of proposals."""
+
+_CAPABILITIES_REMEMBERED: Final = 1024
+
+
+def signature_key_of(slot: LeafSlot) -> bytes:
+    """Return the signature key of a leaf, a key to look it up by."""
+    return leaf_parts(slot.encoded).signature_key
+
+
+def traits_of(slot: LeafSlot) -> frozenset[int]:
+    """Return the type of a leaf's credential and the types that it lists, as numbers in the ranges above."""
+    _, credential, capabilities = leaf_parts(slot.encoded)
+    return _traits(credential[:2], capabilities)
+
+
+@lru_cache(maxsize=_CAPABILITIES_REMEMBERED)
+def _traits(used: bytes, encoded: bytes) -> frozenset[int]:
+    capabilities = decode(Capabilities, encoded)
+    listed = (
+        (CREDENTIALS, capabilities.credentials),
+        (EXTENSIONS, capabilities.extensions),
+        (PROPOSALS, capabilities.proposals),
+    )
+    supported = (kinds.start + each for kinds, types in listed for each in types)
+    return frozenset((USED_CREDENTIALS.start + int.from_bytes(used, "big"), *supported))
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityOf:
+    """The identity of a leaf by the application's policy, a key to look it up by. Raises what the policy does."""
+
+    policy: CredentialPolicy
+
+    def __call__(self, slot: LeafSlot) -> bytes:
+        """Return the identity that a leaf's credential presents."""
+        return self.policy.identity(decode(Credential, leaf_parts(slot.encoded).credential))

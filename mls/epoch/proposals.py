@@ -14,7 +14,7 @@ from mls.epoch.extensions import verify_extensions
 from mls.epoch.group_extensions import extensions_after, verify_group_context_extensions
 from mls.epoch.leaves import Demands, verify_key_package, verify_leaf_node, verify_own_demands
 from mls.epoch.limits import verify_extension_count, verify_width
-from mls.epoch.members import leaf_nodes, verify_all_demands, verify_members
+from mls.epoch.members import IdentityOf, verify_all_demands, verify_members
 from mls.epoch.state import GroupState, leaf_node_at
 from mls.errors import (
     Code,
@@ -288,10 +288,8 @@ def verify_joiner(
     replaced = None
     for removed in applied.removed:
         replaced = _replaced_credential(group, leaf, removed, env)
-    identity = env.policy.identity(leaf.credential)
-    for other, present in leaf_nodes(applied.tree):
-        if env.policy.identity(present.credential) == identity:
-            _verify_other_client(applied.tree, leaf, other, "R-12.4.3.2-10", env)
+    for other in applied.tree.leaves_with(env.policy.identity(leaf.credential), IdentityOf(env.policy)):
+        _verify_other_client(applied.tree, leaf, other, "R-12.4.3.2-10", env)
     env.accept(leaf.credential, leaf.signature_key, Place.EXTERNAL_JOIN, replaces=replaced)
     authorize_joiner(group, leaf, index, applied.removed, applied.psks, env)
 
@@ -411,12 +409,14 @@ def _verify_clients(applied: Applied, env: Environment) -> None:
 
 def _clients_beside(applied: Applied, env: Environment) -> dict[bytes, dict[LeafIndex, Subject]]:
     """Return all members of each identity that is added, each described once: they are compared in pairs."""
-    added = (env.policy.identity(key_package.leaf_node.credential) for _, key_package in applied.added)
-    clients: dict[bytes, dict[LeafIndex, Subject]] = {identity: {} for identity in added}
-    for index, leaf in leaf_nodes(applied.tree):
-        beside = clients.get(env.policy.identity(leaf.credential))
-        if beside is not None:
-            beside[index] = env.subject(leaf.credential, leaf.signature_key)
+    added = {env.policy.identity(key_package.leaf_node.credential) for _, key_package in applied.added}
+    clients: dict[bytes, dict[LeafIndex, Subject]] = {}
+    for identity in added:
+        holders = applied.tree.leaves_with(identity, IdentityOf(env.policy))
+        leaves = ((index, leaf_node_at(applied.tree, index)) for index in holders)
+        clients[identity] = {
+            index: env.subject(leaf.credential, leaf.signature_key) for index, leaf in leaves if leaf is not None
+        }
     return clients
 
 

@@ -168,8 +168,10 @@ FAULTS = [
         "two leaves with the same application_id count as one client",
         Edit(
             members.verify_signature_keys,
-            "setdefault(leaf.signature_key,",
-            "setdefault(leaf.extensions or leaf.signature_key,",
+            "require(other == index,",
+            "alike = (each for leaf, each in leaf_nodes(tree) if leaf != index)\n"
+            "        own = slot.leaf_node().extensions\n"
+            "        require(other == index and not (own and any(own == each.extensions for each in alike)),",
         ),
     ),
 ]

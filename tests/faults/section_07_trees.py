@@ -54,8 +54,9 @@ FAULTS = [
         "the root's key goes to the new root",
         Edit(
             RatchetTree.with_room,
-            "return RatchetTree(self._columns.resized(2 * self.n_leaves), self._keys), LeafIndex(self.n_leaves)",
-            "top = root(self.n_leaves)\n    grown = RatchetTree(self._columns.resized(2 * self.n_leaves), self._keys)\n"
+            "return RatchetTree(self._columns.resized(2 * self.n_leaves), self._tables), LeafIndex(self.n_leaves)",
+            "top = root(self.n_leaves)\n"
+            "    grown = RatchetTree(self._columns.resized(2 * self.n_leaves), self._tables)\n"
             "    if not is_leaf(top):\n"
             "        grown = grown.with_nodes({top: None, root(2 * self.n_leaves): self.parent(top)})\n"
             "    return grown, LeafIndex(self.n_leaves)",
@@ -86,8 +87,8 @@ FAULTS = [
         "the root that is left is blanked",
         Edit(
             RatchetTree.truncated,
-            "self._keys if all(cut_off) and all(tops) else None)",
-            "None).with_nodes({new_root: self.leaf(LeafIndex(0)) if is_leaf(new_root) else None})",
+            "resized(n_leaves), self._tables)",
+            "resized(n_leaves)).with_nodes({root(n_leaves): self.leaf(LeafIndex(0)) if n_leaves == 1 else None})",
         ),
     ),
     Fault(

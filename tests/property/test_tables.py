@@ -1,0 +1,103 @@
+"""What trees look up and count is what a scan finds, after any edits and whenever it is asked for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from mls.crypto import cipher_suite
+from mls.epoch.members import IdentityOf, has_every_member, signature_key_of, traits_of
+from mls.identity import AcceptAnyone
+from tests.support.tree_group import leaf_node
+from treekem.index import LeafIndex, NodeIndex, node_width
+from treekem.leaf_node import BasicCredential, Capabilities, Certificate, Credential, X509Credential, leaf_parts
+from treekem.nodes import LeafSlot, ParentNode
+from treekem.tree import RatchetTree
+from treekem.wire import decode, encode, encode_as
+
+SUITE = cipher_suite(1)
+IDENTITY = IdentityOf(AcceptAnyone())
+
+
+def fresh_leaf(random: Random) -> LeafSlot:
+    """Return a leaf that has few of everything to choose from, so that keys, names and types occur again."""
+    name = random.choice((b"", b"a", b"b", b"c" * 100))
+    credential: Credential = BasicCredential(name)
+    if random.random() < 0.3:
+        credential = X509Credential((Certificate(b"x" * random.choice((1, 70))),))
+    types = [tuple(random.choices((1, 2, 0x0A0A, 0xFFFF), k=random.randrange(4))) for _ in range(3)]
+    capabilities = Capabilities((1,), (1,), types[0], types[1], types[2])
+    key = bytes([random.randrange(40)]).ljust(32, b"k")
+    drawn = replace(leaf_node(key), signature_key=random.randbytes(1), credential=credential, capabilities=capabilities)
+    return LeafSlot.of(drawn)
+
+
+def edited(tree: RatchetTree, random: Random) -> RatchetTree:
+    members = [leaf for leaf, _ in tree.leaves()]
+    chosen = random.choice(members)
+    match random.randrange(6):
+        case 0 if len(members) > 1:
+            return tree.remove_leaf(chosen)
+        case 1:
+            return tree.update_leaf(chosen, fresh_leaf(random))
+        case 2:
+            parents = random.choices(range(1, node_width(2 * tree.n_leaves), 2), k=3)
+            wide = tree if max(parents) < node_width(tree.n_leaves) else tree.with_room()[0]
+            inside = [NodeIndex(x) for x in parents if x < node_width(wide.n_leaves)]
+            return wide.with_nodes({x: ParentNode(random.randbytes(1).ljust(32, b"k"), b"", ()) for x in inside})
+        case 3:
+            return tree.truncated()
+        case _:
+            for _ in range(random.randrange(1, 40)):
+                tree = tree.add_leaf(fresh_leaf(random))[0]
+            return tree
+
+
+def check(tree: RatchetTree, random: Random) -> None:
+    leaves = list(tree.leaves())
+    for key in random.sample([key for _, key in tree.encryption_keys()], 1):
+        held = [x for x, other in tree.encryption_keys() if other == key]
+        marked = key[:-1] + bytes([key[-1] | 0x80])
+        assert list(tree.nodes_with_encryption_key(key, SUITE)) == held
+        assert list(tree.nodes_with_encryption_key(marked, SUITE)) == held
+    for key in map(bytes, ([number] for number in range(256))):
+        assert tree.leaves_with(key, signature_key_of) == _scanned(leaves, "signature_key", key)
+    for name in (b"a", b"c" * 100, b"x", b"nobody"):
+        found = tuple(leaf for leaf, slot in leaves if AcceptAnyone().identity(slot.leaf_node().credential) == name)
+        assert tree.leaves_with(name, IDENTITY) == found
+    counts = Counter(trait for _, slot in leaves for trait in traits_of(slot))
+    census = tree.census(traits_of)
+    assert {trait: census.count(trait) for trait in census.traits(range(2**18))} == counts
+    for trait in (*counts, 5):
+        assert has_every_member(tree, [trait]) == (counts[trait] == len(leaves))
+
+
+def _scanned(leaves: list[tuple[LeafIndex, LeafSlot]], name: str, value: bytes) -> tuple[LeafIndex, ...]:
+    return tuple(leaf for leaf, slot in leaves if getattr(slot.leaf_node(), name) == value)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_tables_equal_a_scan_after_random_edits(seed: int) -> None:
+    random = Random(seed)
+    tree = RatchetTree.of_leaf(fresh_leaf(random))
+    for _ in range(25):
+        before = tree
+        for _ in range(random.randrange(1, 4)):  # some trees are never asked
+            tree = edited(tree, random)
+        check(tree, random)
+        if random.random() < 0.3:
+            check(before, random)
+
+
+def test_an_encoded_leaf_is_cut_where_its_parts_end() -> None:
+    random = Random(1)
+    for _ in range(50):
+        slot = fresh_leaf(random)
+        leaf, parts = slot.leaf_node(), leaf_parts(slot.encoded)
+        assert parts.signature_key == leaf.signature_key
+        assert parts.credential == encode_as(Credential, leaf.credential)
+        assert decode(Credential, parts.credential) == leaf.credential
+        assert parts.capabilities == encode(leaf.capabilities)

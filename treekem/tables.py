@@ -1,0 +1,170 @@
+"""What a tree knows of all its nodes at once: who holds a key, and how many leaves have a trait.
+
+A table describes one array of nodes. It is made at the first question, by a look at every node; a tree that was edited
+brings the table of the one that it came from up to date with what differs between their arrays, which costs the change
+and not the size. RFC 9420 §7.3, §12.4.2, §16.7.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Generic, Protocol, TypeVar
+
+from treekem.columns import NodeColumns
+from treekem.index import NodeIndex
+from treekem.lookup import Lookup
+from treekem.nodes import Content, LeafSlot, ParentNode
+from treekem.suite import TreeSuite
+
+LeafKey = Callable[[LeafSlot], bytes]
+"""A key of a leaf, such as its signature key or its identity; equal functions make equal tables."""
+
+LeafTraits = Callable[[LeafSlot], frozenset[int]]
+"""The traits of a leaf, such as the types that it supports; equal functions make equal tables."""
+
+Change = tuple[NodeIndex, Content, Content]
+"""A place, what was there, and what is there now."""
+
+_Value = TypeVar("_Value")
+_PAGE_BITS: Final = 8
+
+
+class Source(Protocol[_Value]):
+    """How a table is made of an array of nodes, and how it follows from that of another one."""
+
+    def of(self, columns: NodeColumns) -> _Value:
+        """Look at every node."""
+
+    def moved(self, value: _Value, changes: Iterable[Change]) -> _Value:
+        """Look at what changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table(Generic[_Value]):
+    """What a source says of `columns`."""
+
+    source: Source[_Value]
+    columns: NodeColumns
+    value: _Value
+
+    @classmethod
+    def of(cls, source: Source[_Value], columns: NodeColumns) -> Table[_Value]:
+        """Look at every node of an array. Raises what the source does."""
+        return cls(source, columns, source.of(columns))
+
+    def at(self, columns: NodeColumns) -> Table[_Value]:
+        """Return the table of another array, best of one that shares most of this one. Raises what the source does."""
+        if columns is self.columns:
+            return self
+        return Table(self.source, columns, self.source.moved(self.value, columns.changes_since(self.columns)))
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptionKeys:
+    """The nodes by their encryption keys, in the suite's canonical encoding. Raises InvalidKey. RFC 9420 §16.7."""
+
+    suite: TreeSuite
+
+    def of(self, columns: NodeColumns) -> Lookup:
+        """Look at every node."""
+        places, keys = columns.encryption_keys()
+        return Lookup.of(list(map(self.suite.canonical_public_key, keys)), places)
+
+    def moved(self, value: Lookup, changes: Iterable[Change]) -> Lookup:
+        """Look at the nodes whose key changed."""
+        return _moved(value, changes, lambda node: self.suite.canonical_public_key(node.encryption_key))
+
+
+@dataclass(frozen=True, slots=True)
+class LeafKeys:
+    """The leaves by a key of each."""
+
+    key_of: LeafKey
+
+    def of(self, columns: NodeColumns) -> Lookup:
+        """Look at every leaf."""
+        places, keys = [], []
+        for x, slot in columns.leaves():
+            places.append(int(x))
+            keys.append(self.key_of(slot))
+        return Lookup.of(keys, places)
+
+    def moved(self, value: Lookup, changes: Iterable[Change]) -> Lookup:
+        """Look at the leaves that changed."""
+        return _moved(value, _of_leaves(changes), lambda node: self.key_of(node) if isinstance(node, LeafSlot) else b"")
+
+
+class Census:
+    """How many leaves have each trait; an edit copies the pages of 256 traits that it touches."""
+
+    __slots__ = ("_pages",)
+
+    def __init__(self, pages: Mapping[int, Mapping[int, int]] = MappingProxyType({})) -> None:
+        self._pages = pages
+
+    def count(self, trait: int) -> int:
+        """Return how many leaves have a trait."""
+        return self._pages.get(trait >> _PAGE_BITS, {}).get(trait, 0)
+
+    def traits(self, among: range) -> Iterator[int]:
+        """Yield those traits of a range that some leaf has."""
+        for number in range(among.start >> _PAGE_BITS, (among.stop - 1 >> _PAGE_BITS) + 1):
+            yield from (trait for trait in self._pages.get(number, ()) if trait in among)
+
+    def changed(self, differences: Mapping[int, int]) -> Census:
+        """Return the counts with these differences."""
+        pages: dict[int, Mapping[int, int]] = dict(self._pages)
+        touched: dict[int, dict[int, int]] = {}
+        for trait, difference in differences.items():
+            number = trait >> _PAGE_BITS
+            page = touched.setdefault(number, dict(pages.get(number, {})))
+            page[trait] = page.get(trait, 0) + difference
+            if not page[trait]:
+                del page[trait]
+        return Census({**pages, **touched})
+
+
+@dataclass(frozen=True, slots=True)
+class LeafCensus:
+    """The number of leaves that have each trait."""
+
+    traits_of: LeafTraits
+
+    def of(self, columns: NodeColumns) -> Census:
+        """Look at every leaf; members have few different sets of traits, so that those are counted."""
+        sets = Counter(self.traits_of(slot) for _, slot in columns.leaves())
+        counts: Counter[int] = Counter()
+        for traits, count in sets.items():
+            counts.update(dict.fromkeys(traits, count))
+        return Census().changed(counts)
+
+    def moved(self, value: Census, changes: Iterable[Change]) -> Census:
+        """Look at the leaves that changed."""
+        differences: Counter[int] = Counter()
+        for _, before, now in _of_leaves(changes):
+            gone = self.traits_of(before) if isinstance(before, LeafSlot) else frozenset()
+            come = self.traits_of(now) if isinstance(now, LeafSlot) else frozenset()
+            differences.update(come - gone)
+            differences.subtract(gone - come)
+        return value.changed({trait: difference for trait, difference in differences.items() if difference})
+
+
+def _of_leaves(changes: Iterable[Change]) -> Iterator[Change]:
+    return (each for each in changes if isinstance(each[1], LeafSlot) or isinstance(each[2], LeafSlot))
+
+
+def _moved(value: Lookup, changes: Iterable[Change], key_of: Callable[[LeafSlot | ParentNode], bytes]) -> Lookup:
+    removed, added = [], []
+    for x, before, now in changes:
+        old = None if before is None else key_of(before)
+        new = None if now is None else key_of(now)
+        if old == new:
+            continue
+        if old is not None:
+            removed.append((old, int(x)))
+        if new is not None:
+            added.append((new, int(x)))
+    return value.replaced(removed, added)
