@@ -217,6 +217,8 @@ def verify_psk_id(psk: PreSharedKeyID, suite: CipherSuite, link: ResumptionPSKUs
 def verify_list(proposals: Sequence[QueuedProposal], committer: LeafIndex) -> None:
     """Check that a member's list goes together. Raises InvalidProposalList. RFC 9420 §12.2."""
     for index, queued in enumerate(proposals):
+        from_outside = isinstance(queued.proposal, ExternalInit)
+        _listed(not from_outside, "R-12.2-13", "an ExternalInit in a member's commit", index)
         match queued.proposal:
             case Update():
                 own = queued.sender == MemberSender(committer)
@@ -225,8 +227,6 @@ def verify_list(proposals: Sequence[QueuedProposal], committer: LeafIndex) -> No
                 _listed(removed != committer, "R-12.2-04", "the committer removes itself", index)
             case ReInit():
                 _listed(len(proposals) == 1, "R-12.2-11", "a ReInit is not alone", index)
-            case ExternalInit():
-                _listed(False, "R-12.2-13", "an ExternalInit in a member's commit", index)  # noqa: FBT003  (always a fault)
             case _:
                 pass
     _verify_each_leaf_once(proposals)
@@ -402,9 +402,9 @@ def _verify_clients(applied: Applied, env: Environment) -> None:
         beside = clients[env.policy.identity(key_package.leaf_node.credential)]
         others = ((other, subject) for other, subject in beside.items() if other not in judged)
         again = next((other for other, subject in others if env.policy.same_client(beside[index], subject)), None)
-        rule = "R-12.2-07" if again in new else "R-12.2-08"
         message = f"the client of leaf {again} is added again"
-        require(again is None, InvalidProposalList, rule, message, leaf=again)
+        require(again not in new, InvalidProposalList, "R-12.2-07", message, leaf=again)
+        require(again is None or again in new, InvalidProposalList, "R-12.2-08", message, leaf=again)
 
 
 def _clients_beside(applied: Applied, env: Environment) -> dict[bytes, dict[LeafIndex, Subject]]:
