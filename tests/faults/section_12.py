@@ -125,6 +125,15 @@ ALONE = [
         Edit(RatchetTree.update_leaf, "**self._blanks_above(leaf), ", ""),
     ),
     Fault(
+        "R-12.1.2-04",
+        "an Update leaves the root",
+        Edit(
+            RatchetTree.update_leaf,
+            "**self._blanks_above(leaf), ",
+            "**{x: None for x in self._blanks_above(leaf) if x != self.n_leaves - 1}, ",
+        ),
+    ),
+    Fault(
         "R-12.1.2-05",
         "the private key of an own Update is not kept",
         Edit(Group.propose, "draft.update_key, ", "None, "),
@@ -153,6 +162,15 @@ ALONE = [
         "R-12.1.3-03",
         "the nodes above a removed leaf stay",
         Edit(RatchetTree.remove_leaf, "**self._blanks_above(leaf), ", ""),
+    ),
+    Fault(
+        "R-12.1.3-03",
+        "a Remove leaves the root",
+        Edit(
+            RatchetTree.remove_leaf,
+            "**self._blanks_above(leaf), ",
+            "**{x: None for x in self._blanks_above(leaf) if x != self.n_leaves - 1}, ",
+        ),
     ),
     Fault(
         "R-12.1.3-04",
@@ -269,6 +287,11 @@ TOGETHER = [
         Edit(create_commit._applied, "verify_list(order.proposals, own)", "pass"),
     ),
     Fault(
+        "R-12.2-01",
+        "a receiver does not judge the list of an external commit",
+        Edit(public_commit._verify_list, "verify_external_list(proposals)", "pass"),
+    ),
+    Fault(
         "R-12.2-02",
         "only the first two proposals of a list are judged",
         Edit(
@@ -345,6 +368,15 @@ APPLIED = [
         "R-12.3-01",
         "new members are taken in another order than that of the list",
         Edit(proposals._edited_tree, "for key_package in packages:", "for key_package in reversed(tuple(packages)):"),
+    ),
+    Fault(
+        "R-12.3-01",
+        "pre-shared keys are taken in another order than that of the list",
+        Edit(
+            proposals.apply_proposals,
+            "psks=tuple(each.proposal.psk for each in proposals if",
+            "psks=tuple(each.proposal.psk for each in reversed(proposals) if",
+        ),
     ),
     Fault(
         "R-12.3-02",

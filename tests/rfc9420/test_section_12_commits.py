@@ -60,6 +60,10 @@ def test_the_order_of_a_list_matters_for_adds_and_psks_alone(scene: Scene) -> No
     proposals = scene.forger.queued(update, Remove(LeafIndex(2)), first, second, NO_EXTENSIONS)
     group, env = scene.forger.state.group, scene.forger.env
     trees: dict[bool, set[bytes]] = {}
+    keys = [psk(b"one"), psk(b"other"), psk(b"one", b"\1" * 32)]
+    for injected in itertools.permutations(keys):
+        applied = apply_proposals(group, scene.forger.queued(update, *injected, second), env)
+        assert applied.psks == tuple(each.psk for each in injected)
     for order in itertools.permutations(proposals):
         applied = apply_proposals(group, order, env)
         adds_in_order = order.index(proposals[2]) < order.index(proposals[3])
