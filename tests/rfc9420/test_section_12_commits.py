@@ -73,6 +73,23 @@ def test_the_order_of_a_list_matters_for_adds_and_psks_alone(scene: Scene) -> No
     assert trees[True] != trees[False]
 
 
+@pytest.mark.rfc("R-12.1.2-04", "R-12.1.3-03")
+def test_an_update_and_a_remove_blank_every_node_above_their_leaf() -> None:
+    world = World()
+    groups = world.group(8)
+    for committer in (0, 2, 4, 6):
+        world.commit(groups[committer], (), *(group for group in groups if group is not groups[committer]))
+    scene = Scene(world, groups, Forger(world, groups[7]))
+    group, env = scene.forger.state.group, scene.forger.env
+    assert [x for x, _ in group.tree.parents()] == [1, 3, 5, 7, 9, 11, 13]
+    update = scene.update(2)
+    for proposal, is_blank in ((update, False), (Remove(LeafIndex(2)), True)):
+        tree = apply_proposals(group, scene.forger.queued(proposal), env).tree
+        assert [x for x, _ in tree.parents()] == [1, 9, 11, 13]
+        assert (tree.leaf(LeafIndex(2)) is None) is is_blank
+        assert tree.leaf(LeafIndex(2)) != group.tree.leaf(LeafIndex(2))
+
+
 @pytest.mark.rfc("R-12.3-03")
 def test_updates_and_removes_may_stand_in_any_order() -> None:
     world = World()
