@@ -9,12 +9,18 @@ from typing import TypeVar
 import pytest
 
 from mls import Add, Group, PreSharedKey, Remove, ResumptionPSK, Update
+from mls.crypto import SUITES
+from mls.epoch import create_commit, receive_commit
 from mls.epoch.create_commit import LeafContent
 from mls.epoch.join import join_by_external_commit
 from mls.intents import Intent
 from mls.messages import GroupInfo, MLSMessage
-from tests.support.live import stray_secrets
-from tests.support.world import World
+from mls.schedule.key_schedule import EpochSecret, JoinerSecret, PSKSecret, WelcomeSecret
+from tests.support.forensics import found, seized, stored
+from tests.support.live import stray_secrets, values_made_in
+from tests.support.planting import Edit, Fault
+from tests.support.world import World, join
+from treekem.suite import CommitSecret, NodeSecret, PathSecret
 from treekem.wire import decode, encode
 
 T = TypeVar("T")
@@ -91,3 +97,61 @@ def test_joining_leaves_nothing_behind() -> None:
     env = client._environment()
     joined = clean(partial(join_by_external_commit, info, None, content, env), content, env)
     clean(partial(bob.receive, encode(joined.message)), bob)
+
+
+PASSING = (PathSecret, NodeSecret, CommitSecret, JoinerSecret, EpochSecret, PSKSecret, WelcomeSecret)
+KEEPERS = {
+    "committer": Edit(
+        create_commit.own_keys_after,
+        "**new.plan.private_keys, ",
+        "**new.plan.private_keys, **{NodeIndex(1000 + x): HPKEPrivateKey(each.expose()) for x, each in "
+        "new.plan.path_secrets.items()}, ",
+    ),
+    "receiver": Edit(
+        receive_commit._open_path,
+        "return {**kept, ",
+        "return {**kept, NodeIndex(1000): HPKEPrivateKey(opened.commit_secret.expose()), ",
+    ),
+}
+
+
+def passing_through(name: str) -> dict[str, set[str]]:
+    """Return what is found of the secrets that two commits and a Welcome merely pass through, with one client."""
+    world = World()
+    alice, bob = world.group(2)
+    newcomer = world.client("newcomer")
+    newcomer.add_psk(b"psk", b"a pre-shared key")
+    psk, package = with_psk(world, alice, bob), newcomer.key_package()
+    joined: list[Group] = []
+    handles: list[object] = []
+
+    def work() -> None:
+        pending = alice.commit([Add(package)])
+        alice.merge(pending)
+        handles.extend((pending, bob.receive(pending.message)))
+        bob.merge(handles[-1])  # type: ignore[arg-type]  # it is a staged commit
+        joined.append(join(newcomer, pending))
+        world.commit(alice, [psk], bob, *joined)
+
+    made = values_made_in(work)[1]
+    # A commit without PSKs or without a path has zeros for the secret that they would give.
+    passing = [(kind, value) for kind, value in made if kind in PASSING and any(value)]
+    assert {kind for kind, _ in passing} == set(PASSING)
+    values = {f"{kind.__name__} {number}": value for number, (kind, value) in enumerate(passing)}
+    client = world.clients[name]
+    live = seized(world, client, [client.group(each) for each in client.groups], handles)
+    return {"live": found(values, live, SUITES[1]), "stored": found(values, stored(world, name), SUITES[1])}
+
+
+@pytest.mark.rfc("R-9.2-02", "R-9.2-07", "R-7.5-16", "N-M10", "B40")
+@pytest.mark.parametrize("name", ["member-0", "member-1", "newcomer"])
+def test_what_an_epoch_grew_from_is_found_nowhere(name: str) -> None:
+    assert passing_through(name) == {"live": set(), "stored": set()}
+
+
+@pytest.mark.rfc("R-9.2-02", "R-7.5-16", "N-M10")
+@pytest.mark.parametrize(("name", "keeper"), [("member-0", "committer"), ("member-1", "receiver")])
+def test_what_an_epoch_grew_from_is_found_where_it_is_kept(name: str, keeper: str) -> None:
+    with Fault("R-9.2-02", keeper, KEEPERS[keeper]).planted():
+        places = passing_through(name)
+    assert all(places.values())
