@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, overload
 
 from treekem.index import NodeIndex
-from treekem.nodes import Content
+from treekem.nodes import Content, encode_entry
+from treekem.wire import encode_varint
 
 if TYPE_CHECKING:
     from treekem.scanned import ScannedTree
@@ -23,6 +24,7 @@ FAN_OUT: Final = 1 << BITS
 SLOTS_OF_BLOCK: Final = FAN_OUT - 1
 """How many nodes a block holds."""
 
+_BLANK_ENTRY: Final = encode_entry(None)
 _LEAVES: Final = sum(1 << slot for slot in range(0, SLOTS_OF_BLOCK, 2))
 
 
@@ -33,7 +35,7 @@ class Block:
     `leafy` and `roomy` says that a leaf, or a child, holds a member, or has room for one.
     """
 
-    __slots__ = ("children", "digests", "leafy", "n_members", "nodes", "occupied", "present", "roomy")
+    __slots__ = ("children", "digests", "entries", "leafy", "n_members", "nodes", "occupied", "present", "roomy")
 
     def __init__(
         self,
@@ -48,6 +50,8 @@ class Block:
         self.nodes = nodes
         self.children = children
         self.digests: dict[str, Digests] = {}
+        self.entries: dict[int, bytes] = {}
+        """The nodes that were encoded before, by their places."""
         self.present = present
         self.occupied = occupied
         self.leafy = leafy
@@ -74,6 +78,19 @@ class Block:
         """Return the hashes known under `hash_name`, to read or to add to."""
         return self.digests.setdefault(hash_name, Digests())
 
+    def encoded(self) -> bytes:
+        """Return the nodes as a ratchet_tree vector; one at least is not blank.
+
+        Above the lowest stratum it is remembered how each is encoded: those blocks are few, and most commits change a
+        node or two in them. RFC 9420 §12.4.3.3.
+        """
+        known = self.entries if self.children else {}
+        for slot in positions_of(self.present):
+            if slot not in known:
+                known[slot] = encode_entry(self.nodes[slot])
+        body = b"".join([known.get(slot, _BLANK_ENTRY) for slot in range(self.present.bit_length())])
+        return encode_varint(len(body)) + body
+
     def edited(self, contents: Mapping[int, Content], below: Mapping[int, Block], stale: int) -> Block:
         """Return the block with other contents in some places and other children in some.
 
@@ -84,6 +101,8 @@ class Block:
         block = self._with_children(nodes, below, present) if self.children else Block.of(nodes, (), present)
         for hash_name, digests in self.digests.items():
             block.digests[hash_name] = digests.without(stale, below)
+        if self.entries:
+            block.entries = {slot: entry for slot, entry in self.entries.items() if slot not in contents}
         return block
 
     def _with_children(self, nodes: Sequence[Content], below: Mapping[int, Block], present: int) -> Block:

@@ -206,6 +206,12 @@ class NodeColumns:
             if ours.present or theirs.present:
                 yield node_at(stratum, number, 0), ours.nodes if ours.present else None
 
+    def changed_records(self, old: NodeColumns) -> Iterator[tuple[NodeIndex, bytes | None]]:
+        """Yield the blocks that `old` does not share, encoded; `None` for a block that is blank now."""
+        for stratum, number, ours, theirs in self._differences(old):
+            if ours.present or theirs.present:
+                yield node_at(stratum, number, 0), ours.encoded() if ours.present else None
+
     def changes_since(self, old: NodeColumns) -> Iterator[tuple[NodeIndex, Content, Content]]:
         """Yield the places whose content may differ from that in `old`: the index, what was there, and what is now.
 

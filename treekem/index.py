@@ -84,8 +84,10 @@ def direct_path(x: NodeIndex, n_leaves: int) -> tuple[NodeIndex, ...]:
     top = root(n_leaves)
     if not 0 <= x <= 2 * top or n_leaves & top:
         raise UsageError(f"a tree of {n_leaves} leaves has no node {x}")
+    bit = 1 << level(x)
     while x != top:
-        x = parent(x, n_leaves)
+        x = NodeIndex((x | bit) & ~(bit << 1))
+        bit <<= 1
         path.append(x)
     return tuple(path)
 
@@ -93,7 +95,8 @@ def direct_path(x: NodeIndex, n_leaves: int) -> tuple[NodeIndex, ...]:
 def copath(x: NodeIndex, n_leaves: int) -> tuple[NodeIndex, ...]:
     """Return the sibling of `x`, then those of its direct path below the root. RFC 9420 §4.1.2."""
     path = (x, *direct_path(x, n_leaves))
-    return tuple(sibling(node, n_leaves) for node in path[:-1])
+    # Siblings differ in the bit that tells left from right, two above those that a node's height sets.
+    return tuple(NodeIndex(node ^ 2 << level(node)) for node in path[:-1])
 
 
 def is_in_subtree(x: NodeIndex, head: NodeIndex) -> bool:

@@ -114,6 +114,10 @@ class _EncodedLeaf:
 
 _Entry = _EncodedLeaf | ParentNode | None
 _DecodedEntry = Node | None
+_BLANK: Final = encode_as(_Entry, None)
+_LEAF_PREFIX: Final = b"\x01\x01"
+"""That there is a node, and that it is a leaf; the encoded leaf follows."""
+
 _NOT_BLANK: Final = re.compile(rb"[^\0]")
 
 
@@ -122,15 +126,20 @@ def encode_ratchet_tree(nodes: Iterable[tuple[NodeIndex, LeafSlot | ParentNode]]
 
     RFC 9420 §12.4.3.3.
     """
-    blank = encode_as(_Entry, None)
-    entries = []
-    n_entries = 0
+    blank, entries, n_entries = _BLANK, [], 0
     for x, node in nodes:
         entries.append(blank * (x - n_entries))
-        entries.append(encode_as(_Entry, _EncodedLeaf(node.encoded) if isinstance(node, LeafSlot) else node))
+        entries.append(encode_entry(node))
         n_entries = x + 1
     body = b"".join(entries)
     return encode_varint(len(body)) + body
+
+
+def encode_entry(node: Content) -> bytes:
+    """Return one entry of a ratchet_tree vector. RFC 9420 §12.4.3.3."""
+    if node is None:
+        return _BLANK
+    return _LEAF_PREFIX + node.encoded if isinstance(node, LeafSlot) else encode_as(_Entry, node)
 
 
 def decode_ratchet_tree(

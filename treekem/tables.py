@@ -55,11 +55,9 @@ class Table(Generic[_Value]):
         """Look at every node of an array. Raises what the source does."""
         return cls(source, columns, source.of(columns))
 
-    def at(self, columns: NodeColumns) -> Table[_Value]:
-        """Return the table of another array, best of one that shares most of this one. Raises what the source does."""
-        if columns is self.columns:
-            return self
-        return Table(self.source, columns, self.source.moved(self.value, columns.changes_since(self.columns)))
+    def at(self, columns: NodeColumns, changes: Iterable[Change]) -> Table[_Value]:
+        """Return the table of another array, which differs from this one by `changes`. Raises what the source does."""
+        return Table(self.source, columns, self.source.moved(self.value, changes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +109,10 @@ class Census:
 
     def traits(self, among: range) -> Iterator[int]:
         """Yield those traits of a range that some leaf has."""
-        for number in range(among.start >> _PAGE_BITS, (among.stop - 1 >> _PAGE_BITS) + 1):
-            yield from (trait for trait in self._pages.get(number, ()) if trait in among)
+        numbers = range(among.start >> _PAGE_BITS, (among.stop - 1 >> _PAGE_BITS) + 1)
+        for number, page in self._pages.items():
+            if number in numbers:
+                yield from (trait for trait in page if trait in among)
 
     def changed(self, differences: Mapping[int, int]) -> Census:
         """Return the counts with these differences."""

@@ -28,7 +28,7 @@ from treekem.index import (
 from treekem.nodes import Content, LeafSlot, ParentNode, decode_ratchet_tree, encode_ratchet_tree
 from treekem.rules import require
 from treekem.suite import TreeSuite
-from treekem.tables import Census, EncryptionKeys, LeafCensus, LeafKey, LeafKeys, LeafTraits, Source, Table
+from treekem.tables import Census, Change, EncryptionKeys, LeafCensus, LeafKey, LeafKeys, LeafTraits, Source, Table
 
 _Value = TypeVar("_Value")
 _MAX_TABLES: Final = 4  # Encryption keys, signature keys, identities and capabilities.
@@ -42,12 +42,15 @@ class RatchetTree:
     tree count as blank in queries. RFC 9420 §4.1.
     """
 
-    __slots__ = ("_columns", "_tables")
+    __slots__ = ("_changes", "_columns", "_filtered", "_tables")
 
     def __init__(self, columns: NodeColumns, tables: tuple[Table[Any], ...] = ()) -> None:
         self._columns = columns
         self._tables = tables
         """Tables of this tree or of one that it was edited from, the one asked last in front."""
+        self._changes: tuple[NodeColumns, tuple[Change, ...]] | None = None
+        self._filtered: dict[LeafIndex, tuple[tuple[NodeIndex, NodeIndex], ...]] = {}
+        """The filtered direct path that was asked for last: a commit asks for its sender's again and again."""
 
     @classmethod
     def of_leaf(cls, slot: LeafSlot) -> RatchetTree:
@@ -169,9 +172,12 @@ class RatchetTree:
 
         RFC 9420 §4.1.2.
         """
-        x = node_of(leaf)
-        pairs = zip(direct_path(x, self.n_leaves), copath(x, self.n_leaves), strict=True)
-        return tuple(pair for pair in pairs if not self._columns.is_subtree_blank(pair[1]))
+        if leaf not in self._filtered:
+            x = node_of(leaf)
+            pairs = zip(direct_path(x, self.n_leaves), copath(x, self.n_leaves), strict=True)
+            path = tuple(pair for pair in pairs if not self._columns.is_subtree_blank(pair[1]))
+            self._filtered = {leaf: path}
+        return self._filtered[leaf]
 
     def tree_hash(self, suite: TreeSuite) -> bytes:
         """Return the tree hash of the root; Nh bytes. RFC 9420 §7.8."""
@@ -265,8 +271,7 @@ class RatchetTree:
 
     def changed_blocks(self, old: RatchetTree) -> Iterator[tuple[int, bytes | None]]:
         """Yield the pieces that `old` does not share; `None` for one that is blank now."""
-        for number, contents in self._columns.changed_blocks(old._columns):
-            yield number, None if contents is None else _encoded_block(contents)
+        return self._columns.changed_records(old._columns)
 
     @classmethod
     def from_blocks(cls, n_leaves: int, blocks: Iterable[tuple[int, bytes]]) -> RatchetTree:
@@ -289,12 +294,21 @@ class RatchetTree:
 
     def _table(self, source: Source[_Value]) -> _Value:
         """Return what a source says of this tree: its table, or that of a tree before it, brought up to date."""
-        known = next((each for each in self._tables if each.source == source), None)
-        table = Table.of(source, self._columns) if known is None else known.at(self._columns)
-        if known is not table:
-            others = (each for each in self._tables if each is not known)
-            self._tables = (table, *islice(others, _MAX_TABLES - 1))
+        known: Table[_Value] | None = next((each for each in self._tables if each.source == source), None)
+        if known is not None and known.columns is self._columns:
+            return known.value
+        table = (
+            Table.of(source, self._columns) if known is None else known.at(self._columns, self._since(known.columns))
+        )
+        others = (each for each in self._tables if each is not known)
+        self._tables = (table, *islice(others, _MAX_TABLES - 1))
         return table.value
+
+    def _since(self, old: NodeColumns) -> tuple[Change, ...]:
+        """Return what differs from another array; tables of several sources ask for the same."""
+        if self._changes is None or self._changes[0] is not old:
+            self._changes = old, tuple(self._columns.changes_since(old))
+        return self._changes[1]
 
     def _content(self, x: NodeIndex) -> Content:
         return self._columns.node(x) if 0 <= x < node_width(self.n_leaves) else None

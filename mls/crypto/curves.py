@@ -48,6 +48,8 @@ class MontgomeryCurve:
     def canonical(self, public: bytes) -> bytes:
         """Return the one encoding that stands for all encodings of the same u-coordinate. Raises InvalidKey."""
         self.verify_form(public)
+        if public and public[-1] < self.prime >> 8 * (self.length - 1):
+            return public  # The topmost octet alone says that it is below the prime.
         return self.u_coordinate(public).to_bytes(self.length, "little")
 
     def verify_form(self, public: bytes) -> None:
