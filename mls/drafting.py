@@ -29,6 +29,7 @@ from mls.messages import (
     ResumptionPSKUsage,
     Update,
     UpdateSource,
+    X509Credential,
 )
 from mls.rules import require, require_kind
 from treekem.suite import Entropy, HPKEPrivateKey
@@ -64,7 +65,10 @@ def draft_update(state: EpochState, intent: intents.Update, env: Environment) ->
 
 
 def draft_leaf(state: EpochState, changes: intents.NewLeaf, env: Environment) -> LeafContent:
-    """Return what our leaf is to say. Raises UsageError, or InvalidKey for a key of another kind. RFC 9420 §7.5."""
+    """Return what our leaf is to say. Raises UsageError, or InvalidKey for a key of another kind.
+
+    A certificate goes with the key that it names, or UsageError is raised. RFC 9420 §5.3, §6.1, §7.5.
+    """
     verify_new_leaf(changes)
     wanted = {name: getattr(changes, name) for name in ("credential", "capabilities", "extensions")}
     told: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
@@ -75,6 +79,8 @@ def draft_leaf(state: EpochState, changes: intents.NewLeaf, env: Environment) ->
         private = changes.signature_key.copy()
         told["signature_keys"] = SignatureKeyPair(private, state.suite.signature_public_key(private))
     content = own_leaf_content(state)
+    if {"credential", "signature_keys"}.intersection(told):
+        _verify_certified(replace(content, **told))
     if not env.settings.grease or not {"capabilities", "extensions"}.intersection(told):
         return replace(content, **told)
     # What is replaced takes its meaningless values along, and gets others.
@@ -82,6 +88,13 @@ def draft_leaf(state: EpochState, changes: intents.NewLeaf, env: Environment) ->
     extensions = (*plain, *grease_extensions(env, plain))
     capabilities = greased(told.pop("capabilities", content.capabilities), extensions, env)
     return replace(content, **told, capabilities=capabilities, extensions=extensions)
+
+
+def _verify_certified(content: LeafContent) -> None:
+    if isinstance(content.credential, X509Credential):
+        from mls.identity.x509 import verify_own_key  # noqa: PLC0415  (for those who have certificates)
+
+        verify_own_key(content.credential, content.signature_keys.public)
 
 
 def draft_proposal(state: EpochState, intent: _Drafted, env: Environment) -> Proposal:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mls.crypto import SignaturePrivateKey
+from mls.crypto import SignaturePrivateKey, cipher_suite
 from mls.messages import BasicCredential, Certificate, Credential, X509Credential
 
 
@@ -27,5 +27,13 @@ class Identity:
 
     @classmethod
     def x509(cls, chain: tuple[bytes, ...], signature_key: SignaturePrivateKey, suite: int = 1) -> Identity:
-        """Return an identity that is a chain of DER certificates, end entity first. RFC 9420 §5.3."""
-        return cls(X509Credential(tuple(Certificate(der) for der in chain)), suite, signature_key)
+        """Return an identity that is a chain of DER certificates, end entity first.
+
+        Raises UsageError for a key that the first certificate is not for, InvalidMessage for one that cannot be read.
+        RFC 9420 §5.3, §6.1.
+        """
+        from mls.identity.x509 import verify_own_key  # noqa: PLC0415  (for those who have certificates)
+
+        credential = X509Credential(tuple(Certificate(der) for der in chain))
+        verify_own_key(credential, cipher_suite(suite).signature_public_key(signature_key))
+        return cls(credential, suite, signature_key)

@@ -255,6 +255,16 @@ def _type_of(credential: Credential) -> CredentialType:
     return CredentialType.BASIC if isinstance(credential, BasicCredential) else CredentialType.X509
 
 
+def verify_own_key(credential: X509Credential, signature_key: bytes) -> None:
+    """Check that a public key of one's own is the one that one's own certificate names.
+
+    Whether anybody trusts the certificate is for their policies. Raises UsageError for another key; InvalidMessage for
+    what is no certificate. RFC 9420 §5.3, §6.1.
+    """
+    if _public_key(_end_entity(credential)) != signature_key:
+        raise UsageError("the certificate is for another key than one's own signature key", code=Code.BAD_KEY)
+
+
 # Reading certificates.
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from mls import receiving
+from mls import Identity, drafting, receiving
 from mls.crypto import CipherSuite
 from mls.epoch import create_commit, framing, receive_commit, transition
 from mls.group import Group
@@ -172,6 +172,18 @@ FAULTS = [
             "signature_key = leaf.signature_keys.private if wants_path else own.signature_key",
             "signature_key = own.signature_key",
         ),
+    ),
+    Fault(
+        "R-6.1-16",
+        "an identity brings another key than its certificate names",
+        Edit(
+            Identity.x509, "verify_own_key(credential, cipher_suite(suite).signature_public_key(signature_key))", "pass"
+        ),
+    ),
+    Fault(
+        "R-6.1-16",
+        "a leaf changes to another key than its certificate names",
+        Edit(drafting._verify_certified, "verify_own_key(content.credential, content.signature_keys.public)", "pass"),
     ),
     # §6.2: public messages.
     Fault(

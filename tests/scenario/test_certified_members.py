@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from cryptography import x509
 
-from mls import Add, Client, Group, Identity, MemoryStore, Settings
-from mls.errors import Code, InvalidMessage, Refused
+from mls import AcceptAnyone, Add, Client, Group, Identity, MemoryStore, NewLeaf, Settings, intents
+from mls.errors import Code, InvalidMessage, Refused, UsageError
 from mls.events import StagedCommit
 from mls.identity import CredentialPolicy
 from mls.identity.x509 import X509Chain
-from mls.messages import BasicCredential, Credential, Update, X509Credential
+from mls.messages import BasicCredential, Certificate, Credential, Update, X509Credential
 from tests.adversarial.insider import assert_refused
 from tests.support.certificates import (
     CHANGED,
@@ -68,7 +69,8 @@ def test_who_is_not_certified_is_not_added() -> None:
     group = group_of(world, 1)[0]
     elsewhere = authority("another root")
     eve = end_entity("eve", 1, elsewhere).sending(elsewhere)
-    stolen = Identity.x509((people(1)[1].der, MIDDLE.der), eve.keys.private)
+    chain = X509Credential((Certificate(people(1)[1].der), Certificate(MIDDLE.der)))
+    stolen = Identity(chain, 1, eve.keys.private)
     anyone = X509Chain((elsewhere.certificate,))
     for identity, error, rule in ((eve.identity, Refused, "R-5.3.1-01"), (stolen, InvalidMessage, "R-5.3-05")):
         package = client_of(world, "eve", identity, anyone).key_package()
@@ -114,6 +116,46 @@ def test_a_member_renews_its_certificate_and_cannot_become_somebody_else() -> No
 def _committed(member: Forger, credential: Credential) -> bytes:
     """Return a commit that changes a member's credential alone; the member itself accepts anything."""
     return member.honest(leaf=member.content(credential=credential))
+
+
+@pytest.mark.rfc("R-6.1-16", "R-5.3-05")
+@pytest.mark.parametrize("suite", range(1, 8))
+def test_an_identity_signs_with_the_key_of_its_certificate(suite: int) -> None:
+    alice, bob, _ = people(suite)
+    chain = (alice.der, MIDDLE.der)
+    assert Identity.x509(chain, alice.keys.private, suite).credential == alice.identity.credential
+    with pytest.raises(UsageError) as caught:
+        Identity.x509(chain, bob.keys.private, suite)
+    assert caught.value.code == Code.BAD_KEY
+    with pytest.raises(InvalidMessage) as unread:
+        Identity.x509((b"no certificate",), alice.keys.private, suite)
+    assert unread.value.rule == "R-5.3-04"
+
+
+@pytest.mark.rfc("R-6.1-16", "R-5.3.1-05")
+def test_a_leaf_is_not_changed_to_a_key_that_its_certificate_does_not_name() -> None:
+    world = World()
+    groups = group_of(world, 1, AcceptAnyone())
+    _, bob_group, carol_group = groups
+    carol = people(1)[2]
+    renewed = end_entity("carol", 1, ROOT, names=[x509.DNSName("carol.example")], seed="new")
+    before, stored = carol_group.fingerprint(), records(carol_group._store)
+    for leaf in (
+        NewLeaf(rotate_signature_key=True),
+        NewLeaf(signature_key=renewed.keys.private),
+        NewLeaf(credential=renewed.credential),
+        NewLeaf(credential=renewed.credential, signature_key=carol.keys.private),
+    ):
+        for change in (partial(carol_group.commit, leaf=leaf), partial(carol_group.propose, intents.Update(leaf))):
+            with pytest.raises(UsageError) as caught:
+                change()
+            assert caught.value.code == Code.BAD_KEY
+    assert (carol_group.fingerprint(), records(carol_group._store)) == (before, stored)
+
+    both = NewLeaf(credential=renewed.credential, signature_key=renewed.keys.private)
+    world.commit(carol_group, (), groups[0], bob_group, leaf=both)
+    world.agree(*groups)
+    assert carol_group.me.signature_key == renewed.keys.public
 
 
 @pytest.mark.rfc("R-5.3.2-02", "R-5.3.2-03")
