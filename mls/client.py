@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from mls.arguments import verify_bytes, verify_message
 from mls.crypto import cipher_suite
@@ -83,6 +84,9 @@ from mls.succession import Continuation, create_first_commit, origin_of, plan_br
 from treekem.suite import Entropy, HPKEPrivateKey
 from treekem.wire import encode
 
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
 
 class Client:
     """One client, that is one leaf in each of its groups; several clients may share an identity."""
@@ -110,6 +114,7 @@ class Client:
         self._clock = clock
         self._entropy = entropy
         self._groups: dict[bytes, Group] = {}
+        self.executor: Executor | None = None  # Threads, if any are lent, that check many signatures at once.
 
     @classmethod
     def create(
@@ -412,6 +417,7 @@ class Client:
             origin=self._origin,
             roles=self._roles,
             registry=self._registry,
+            executor=self.executor,
         )
 
     def _origin(self, link: ResumptionPSK) -> Origin | None:

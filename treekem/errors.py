@@ -97,7 +97,8 @@ class MLSError(Exception):
 
     Attributes: `code`, for programs; `rule`, the ID of the clause that refused, or an empty string; `authenticated`,
     true when a member's key had vouched for the input before it was refused; `leaf` and `index`, the leaf or the
-    position in a list that is to blame, where one is.
+    position in a list that is to blame, where one is; `indexes`, of a list in which every bad entry was looked for, the
+    positions of all of them.
     """
 
     default_code: ClassVar[Code] = Code.MALFORMED
@@ -119,6 +120,7 @@ class MLSError(Exception):
         self.authenticated = authenticated
         self.leaf = leaf
         self.index = index
+        self.indexes: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.message} [{self.rule}]" if self.rule else self.message

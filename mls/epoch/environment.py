@@ -5,9 +5,12 @@ Nothing below the shell reads a clock, a random source or a store; it is all han
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Final, TypeVar
 
+from mls.errors import MLSError
 from mls.identity import CredentialPolicy, Place, Subject
 from mls.identity.roles import EVERYTHING_ALLOWED, RolePolicy
 from mls.messages import Credential, PreSharedKeyID, ReInit, ResumptionPSK
@@ -15,6 +18,12 @@ from mls.registry import NO_REGISTRY, Registry
 from mls.schedule.psk import PSK
 from mls.settings import Settings
 from treekem.suite import Entropy
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+_ItemT = TypeVar("_ItemT")
+_CHUNK: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +63,7 @@ class Environment:
     """The arguments that every transition shares.
 
     `now` is in seconds since 1970; `psk` returns keys to be wiped; `origin` the group and epoch that a PSK names;
-    `registry` is what the application adds to the types of the protocol.
+    `registry` is what the application adds to the types of the protocol; `executor` lends threads to check signatures.
     """
 
     settings: Settings
@@ -66,6 +75,19 @@ class Environment:
     origin: Callable[[ResumptionPSK], Origin | None] = no_origin
     roles: RolePolicy = EVERYTHING_ALLOWED
     registry: Registry = NO_REGISTRY
+    executor: Executor | None = None
+
+    def passing(self, check: Callable[[_ItemT], None], items: Sequence[_ItemT]) -> frozenset[int]:
+        """Return the positions of the items that `check` takes, which many threads find sooner; none without them.
+
+        Whoever asks runs the check on all others, so that what is refused, and in which order, does not depend on
+        threads.
+        """
+        if self.executor is None or len(items) <= _CHUNK:
+            return frozenset()
+        starts = range(0, len(items), _CHUNK)
+        passing = self.executor.map(lambda start: _passing(check, items, range(start, start + _CHUNK)), starts)
+        return frozenset(chain.from_iterable(passing))
 
     def accept(
         self, credential: Credential, signature_key: bytes, place: Place, replaces: Credential | None = None
@@ -77,3 +99,14 @@ class Environment:
         """Describe a credential to the policy."""
         known = self.known_keys(self.policy.identity(credential))
         return Subject(credential, signature_key, known, replaces)
+
+
+def _passing(check: Callable[[_ItemT], None], items: Sequence[_ItemT], positions: range) -> list[int]:
+    passing = []
+    for position in positions[: max(0, len(items) - positions.start)]:
+        try:
+            check(items[position])
+        except MLSError:
+            continue
+        passing.append(position)
+    return passing

@@ -57,6 +57,7 @@ from mls.messages import (
     GroupInfo,
     InlineProposal,
     KeyPackage,
+    LeafNode,
     LeafPosition,
     MLSMessage,
     NewMemberCommitSender,
@@ -282,14 +283,21 @@ def verify_joined_tree(group: GroupState, env: Environment) -> None:
     demands = Demands.of(group.context, group.suite)
     settings = replace(env.settings, check_peer_lifetimes=env.settings.check_joined_lifetimes)
     lenient = replace(env, settings=settings)
-    everyone = []
-    for index, leaf in leaf_nodes(group.tree):
+    leaves = list(leaf_nodes(group.tree))
+
+    def verify(entry: tuple[LeafIndex, LeafNode]) -> None:
+        index, leaf = entry
         verify_leaf_node(leaf, LeafPosition(group.context.group_id, index), demands, lenient)
+
+    vetted = env.passing(verify, leaves)
+    for position, (index, leaf) in enumerate(leaves):
+        if position not in vetted:
+            verify((index, leaf))
         env.accept(leaf.credential, leaf.signature_key, Place.JOIN)
-        everyone.append(index)
+    everyone = frozenset(index for index, _ in leaves)
     # Encryption keys were compared with the rest of the tree's structure.
-    verify_signature_keys(group.tree, frozenset(everyone), group.suite)
-    verify_credential_support(group.tree, frozenset(everyone))
+    verify_signature_keys(group.tree, everyone, group.suite)
+    verify_credential_support(group.tree, everyone)
 
 
 # Joining by an external commit, §12.4.3.2.

@@ -8,6 +8,7 @@ from typing import assert_never
 
 from mls.crypto import CipherSuite
 from mls.epoch.authorization import authorize_joiner, authorize_proposal
+from mls.epoch.clients import verify_clients, verify_other_client
 from mls.epoch.custom import verify_custom, verify_proposal_support
 from mls.epoch.environment import Environment
 from mls.epoch.extensions import verify_extensions
@@ -24,7 +25,7 @@ from mls.errors import (
     MLSError,
     UnavailableSecret,
 )
-from mls.identity import Place, Subject
+from mls.identity import Place
 from mls.messages import (
     Add,
     Credential,
@@ -105,14 +106,15 @@ def verify_proposal(
     index: int | None = None,
     strict: bool = False,
     link: ResumptionPSKUsage | None = None,
+    vetted: bool = False,
 ) -> None:
     """Check one proposal; `index` is its place in the list, `strict` holds for one that is about to be sent.
 
-    `link` is the usage of the PSK by which the commit ties a new group to another one. Raises a subclass of
-    InvalidMessage, or Refused. RFC 9420 §12.1.
+    `link` is the usage of the PSK by which the commit ties a new group to another one; the key package of one that is
+    `vetted` was found valid before. Raises a subclass of InvalidMessage, or Refused. RFC 9420 §12.1.
     """
     try:
-        _verify_proposal(group, queued, env, demands, strict=strict, link=link)
+        _verify_proposal(group, queued, env, demands, strict=strict, link=link, vetted=vetted)
         if link is None:
             # Who continues a group does what its members agreed on there.
             authorize_proposal(group, queued.proposal, queued.sender, env)
@@ -129,10 +131,12 @@ def _verify_proposal(
     *,
     strict: bool,
     link: ResumptionPSKUsage | None,
+    vetted: bool,
 ) -> None:
     match queued.proposal:
         case Add(key_package=key_package):
-            verify_key_package(key_package, demands, env, strict=strict)
+            if not vetted:
+                verify_key_package(key_package, demands, env, strict=strict)
             leaf = key_package.leaf_node
             env.accept(leaf.credential, leaf.signature_key, Place.ADD)
         case Update(leaf_node=leaf):
@@ -289,7 +293,7 @@ def verify_joiner(
     for removed in applied.removed:
         replaced = _replaced_credential(group, leaf, removed, env)
     for other in applied.tree.leaves_with(env.policy.identity(leaf.credential), IdentityOf(env.policy)):
-        _verify_other_client(applied.tree, leaf, other, "R-12.4.3.2-10", env)
+        verify_other_client(applied.tree, leaf, other, "R-12.4.3.2-10", env)
     env.accept(leaf.credential, leaf.signature_key, Place.EXTERNAL_JOIN, replaces=replaced)
     authorize_joiner(group, leaf, index, applied.removed, applied.psks, env)
 
@@ -330,11 +334,7 @@ def apply_proposals(
     entries = tuple((each.sender, each.proposal) for each in proposals)
     extensions = extensions_after(group, entries, env)
     demands = Demands.of(group.context, group.suite, extensions)
-    for index, queued in enumerate(proposals):
-        if isinstance(queued.proposal, CustomProposal):
-            continue  # judged among the others, where the extensions came about
-        own = strict and not queued.reference
-        verify_proposal(group, queued, env, demands, index=index, strict=own, link=link)
+    _verify_each(group, proposals, env, demands, strict=strict, link=link)
     updated = tuple(
         (each.sender.leaf_index, each.proposal.leaf_node)
         for each in proposals
@@ -357,6 +357,48 @@ def apply_proposals(
     )
     _verify_applied(group, applied, env)
     return applied
+
+
+def _verify_each(
+    group: GroupState,
+    proposals: Sequence[QueuedProposal],
+    env: Environment,
+    demands: Demands,
+    *,
+    strict: bool,
+    link: ResumptionPSKUsage | None,
+) -> None:
+    """Check every proposal by itself; of our own commit, the error names the places of all key packages at fault."""
+    vetted = _vetted(proposals, env, demands, strict=strict)
+    refusals: dict[int, MLSError] = {}
+    for index, queued in enumerate(proposals):
+        if isinstance(queued.proposal, CustomProposal):
+            continue  # judged among the others, where the extensions came about
+        own = strict and not queued.reference
+        try:
+            verify_proposal(group, queued, env, demands, index=index, strict=own, link=link, vetted=index in vetted)
+        except MLSError as refusal:
+            refusals[index] = refusal
+            if not (own and isinstance(queued.proposal, Add)):
+                break
+    if refusals:
+        first = next(iter(refusals.values()))
+        first.indexes = tuple(refusals)
+        raise first
+
+
+def _vetted(proposals: Sequence[QueuedProposal], env: Environment, demands: Demands, *, strict: bool) -> frozenset[int]:
+    """Return the places of Adds whose key packages threads have found valid. RFC 9420 §10.1."""
+    added = [
+        (index, each.proposal.key_package, strict and not each.reference)
+        for index, each in enumerate(proposals)
+        if isinstance(each.proposal, Add)
+    ]
+
+    def verify(entry: tuple[int, KeyPackage, bool]) -> None:
+        verify_key_package(entry[1], demands, env, strict=entry[2])
+
+    return frozenset(added[position][0] for position in env.passing(verify, added))
 
 
 def verify_own_support(applied: Applied, own: LeafIndex) -> None:
@@ -384,48 +426,11 @@ def _edited_tree(
 
 
 def _verify_applied(group: GroupState, applied: Applied, env: Environment) -> None:
-    _verify_clients(applied, env)
+    verify_clients(applied.tree, applied.added, env)
     _verify_init_keys(applied, group.suite)
     verify_members(applied.tree, applied.changed, group.suite)
     if applied.extensions != group.extensions:
         verify_all_demands(applied.tree, applied.demands)
-
-
-def _verify_clients(applied: Applied, env: Environment) -> None:
-    """§12.2: a client is in a group once, by the application's notion of a client."""
-    if not applied.added:
-        return
-    judged, new = set[LeafIndex](), applied.new_leaves
-    clients = _clients_beside(applied, env)
-    for index, key_package in applied.added:
-        judged.add(index)
-        beside = clients[env.policy.identity(key_package.leaf_node.credential)]
-        others = ((other, subject) for other, subject in beside.items() if other not in judged)
-        again = next((other for other, subject in others if env.policy.same_client(beside[index], subject)), None)
-        message = f"the client of leaf {again} is added again"
-        require(again not in new, InvalidProposalList, "R-12.2-07", message, leaf=again)
-        require(again is None or again in new, InvalidProposalList, "R-12.2-08", message, leaf=again)
-
-
-def _clients_beside(applied: Applied, env: Environment) -> dict[bytes, dict[LeafIndex, Subject]]:
-    """Return all members of each identity that is added, each described once: they are compared in pairs."""
-    added = {env.policy.identity(key_package.leaf_node.credential) for _, key_package in applied.added}
-    clients: dict[bytes, dict[LeafIndex, Subject]] = {}
-    for identity in added:
-        holders = applied.tree.leaves_with(identity, IdentityOf(env.policy))
-        leaves = ((index, leaf_node_at(applied.tree, index)) for index in holders)
-        clients[identity] = {
-            index: env.subject(leaf.credential, leaf.signature_key) for index, leaf in leaves if leaf is not None
-        }
-    return clients
-
-
-def _verify_other_client(tree: RatchetTree, leaf: LeafNode, other: LeafIndex, rule: str, env: Environment) -> None:
-    present = leaf_node_at(tree, other)
-    if present is not None:
-        one = env.subject(leaf.credential, leaf.signature_key)
-        same = env.policy.same_client(one, env.subject(present.credential, present.signature_key))
-        require(not same, InvalidProposalList, rule, f"the client of leaf {other} is added again", leaf=other)
 
 
 def _verify_init_keys(applied: Applied, suite: CipherSuite) -> None:

@@ -62,7 +62,7 @@ def select_proposals(
     candidates, left_out = _preferred(committer, wanted, pending)
     taken: list[QueuedProposal] = []
     # Halves are tried before single ones: each trial judges everything that is wanted, and few do not go with it.
-    chunks = [candidates]
+    chunks = [candidates] if candidates else []
     while chunks:
         chunk = chunks.pop()
         refusal = _refusal(group, committer, (*taken, *chunk, *wanted), env)

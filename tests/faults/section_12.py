@@ -295,7 +295,7 @@ TOGETHER = [
         "R-12.2-02",
         "only the first two proposals of a list are judged",
         Edit(
-            proposals.apply_proposals,
+            proposals._verify_each,
             "if isinstance(queued.proposal, CustomProposal):",
             "if index > 1 or isinstance(queued.proposal, CustomProposal):",
         ),
