@@ -21,7 +21,7 @@ RFC 9420 §13.2, §13.4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -54,15 +54,28 @@ _LARGEST_TYPE: Final = 0xFFFF
 
 
 @dataclass(frozen=True, slots=True)
+class Others:
+    """The entries of a list but one; a view, for a copy beside each proposal would cost the square of their number."""
+
+    entries: Sequence[tuple[Sender, Proposal]]
+    left_out: int
+
+    def __iter__(self) -> Iterator[tuple[Sender, Proposal]]:
+        """Tell them in the order of the list."""
+        return (each for index, each in enumerate(self.entries) if index != self.left_out)
+
+
+@dataclass(frozen=True, slots=True)
 class Proposed(Generic[T]):
     """A custom proposal where it is judged: who sends it, beside which others, to which group.
 
-    `others` are the other proposals of a commit, each with its sender; there are none while it stands alone.
+    `others` are the other proposals of a commit, each with its sender; there are none while it stands alone. A rule
+    that reads them all costs the square of their number, which `Settings.max_commit_proposals` bounds.
     """
 
     value: T
     sender: Sender
-    others: tuple[tuple[Sender, Proposal], ...]
+    others: Iterable[tuple[Sender, Proposal]]
     context: GroupContext
     tree: RatchetTree
 

@@ -13,7 +13,7 @@ from mls.epoch.members import PROPOSALS, leaf_nodes, traits_of
 from mls.epoch.state import GroupState
 from mls.errors import Code, InvalidProposal, InvalidProposalList, MLSError
 from mls.messages import CustomProposal, Extension, ExternalSenderIndex, Proposal, Sender
-from mls.registry import ProposalDefinition, Proposed
+from mls.registry import Others, ProposalDefinition, Proposed
 from mls.rules import require, require_present
 from treekem.index import LeafIndex
 from treekem.wire import decode
@@ -23,7 +23,7 @@ Entry = tuple[Sender, Proposal]
 
 
 def verify_custom(
-    group: GroupState, sender: Sender, proposal: CustomProposal, others: tuple[Entry, ...], env: Environment
+    group: GroupState, sender: Sender, proposal: CustomProposal, others: Iterable[Entry], env: Environment
 ) -> None:
     """Check a custom proposal by the rules that its type was registered with; `others` stand in the same commit.
 
@@ -88,9 +88,8 @@ def apply_custom(
     """
     for index, (sender, proposal) in enumerate(entries):
         if isinstance(proposal, CustomProposal):
-            others = (*entries[:index], *entries[index + 1 :])
             try:
-                verify_custom(group, sender, proposal, others, env)
+                verify_custom(group, sender, proposal, Others(entries, index), env)
                 authorize_proposal(group, proposal, sender, env)
             except MLSError as error:
                 error.index = index

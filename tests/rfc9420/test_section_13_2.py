@@ -35,7 +35,7 @@ from mls.messages import (
 )
 from mls.observer import PublicGroup
 from mls.outsider import Outsider
-from mls.registry import ExtensionDefinition, ProposalDefinition, Registry
+from mls.registry import ExtensionDefinition, Others, ProposalDefinition, Proposed, Registry
 from tests.adversarial.insider import assert_refused
 from tests.support.crafting import Forger
 from tests.support.entropy import DeterministicEntropy
@@ -353,3 +353,17 @@ def test_an_observer_follows_with_the_same_registry() -> None:
     assert (knowing.epoch, knowing.group_context) == (alice.epoch, alice._standing.state.group.encoded_context())
     assert TOPIC.value(knowing.extensions) == Topic(b"plans")
     assert decode(MLSMessage, pending.message, bodies=REGISTRY.bodies).version == 1
+
+
+def test_the_others_of_a_list_are_not_copied_beside_each_proposal() -> None:
+    # A hostile member could fill a commit with small proposals of a type that all support.
+    seen: list[Proposed[bytes]] = []
+    kind = ProposalDefinition(0xF1AA, bytes, needs_path=False, external=False, verify=seen.append)
+    group = World().client("alice", registry=Registry(proposals=(kind,))).create_group()
+    proposals = [kind.proposal(bytes((number,))) for number in range(3)]
+    group.commit(proposals)
+    together = [each for each in seen if isinstance(each.others, Others)][-3:]
+    assert [each.value for each in together] == [b"\x00", b"\x01", b"\x02"]
+    for index, each in enumerate(together):
+        assert [other for _, other in each.others] == [*proposals[:index], *proposals[index + 1 :]]
+    assert len({id(each.others.entries) for each in together if isinstance(each.others, Others)}) == 1
