@@ -37,13 +37,19 @@ class Invitation:
         self._found = found
         self.group_id = state.group.context.group_id
         self.epoch = state.epoch
-        self.members: tuple[Member, ...] = tuple(
-            member_of(index, leaf, env) for index, leaf in leaf_nodes(state.group.tree)
-        )
-        self.inviter = next(member for member in self.members if member.leaf == inviter)
+        self._tree, self._env = state.group.tree, env
+        signer = state.group.leaf_node(inviter)
+        if signer is None:
+            raise AssertionError(f"leaf {inviter} signed a GroupInfo that was checked, and is blank")
+        self.inviter = member_of(inviter, signer, env)
 
     def __repr__(self) -> str:
-        return f"<Invitation to {self.group_id.hex()}, {len(self.members)} members>"
+        return f"<Invitation to {self.group_id.hex()}, {self._tree.n_members} members>"
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The members, in the order of their leaves."""
+        return tuple(member_of(index, leaf, self._env) for index, leaf in leaf_nodes(self._tree))
 
     def accept(self) -> Group:
         """Enter the group: in one batch it comes in, and the key package goes out.

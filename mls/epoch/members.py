@@ -11,14 +11,13 @@ from functools import lru_cache
 from typing import Final
 
 from mls.crypto import CipherSuite
-from mls.epoch.leaves import Demands, credential_type, decode_leaf_node, verify_demands
-from mls.epoch.state import leaf_node_at
+from mls.epoch.leaves import Demands, decode_leaf_node, verify_demands
 from mls.errors import Code, InvalidKey, InvalidLeafNode
 from mls.identity import CredentialPolicy
 from mls.messages import DEFAULT_EXTENSIONS, DEFAULT_PROPOSALS, Capabilities, Credential, LeafNode
 from mls.rules import require
 from treekem.index import LeafIndex, NodeIndex, is_leaf, leaf_of
-from treekem.leaf_node import leaf_parts
+from treekem.leaf_node import LeafParts, leaf_parts
 from treekem.nodes import LeafSlot
 from treekem.tree import RatchetTree
 from treekem.wire import decode
@@ -70,16 +69,16 @@ def verify_signature_keys(tree: RatchetTree, fresh: frozenset[LeafIndex], suite:
 
     Raises InvalidLeafNode. RFC 9420 §7.3, §16.7.
     """
-    leaves = [(index, slot) for index in sorted(fresh) if (slot := tree.leaf(index)) is not None]
-    for index, slot in leaves:
-        holders = tree.leaves_with(signature_key_of(slot), signature_key_of)
+    slots = ((index, tree.leaf(index)) for index in sorted(fresh))
+    leaves = [(index, slot, signature_key_of(slot)) for index, slot in slots if slot is not None]
+    for index, _, key in leaves:
+        holders = tree.leaves_with(key, signature_key_of)
         # Leaves that were there before come first, so the fresh one is named.
         other = min(holders, key=lambda leaf: (leaf in fresh, leaf))
         message = f"leaf {index}: its signature key is that of leaf {other}"
         require(other == index, InvalidLeafNode, "R-7.3-13", message, code=Code.DUPLICATE_KEY, leaf=index)
-    for index, slot in leaves:
-        encrypts = _is_encryption_key(tree, signature_key_of(slot), suite)
-        crossed = encrypts or bool(tree.leaves_with(slot.encryption_key, signature_key_of))
+    for index, slot, key in leaves:
+        crossed = _is_encryption_key(tree, key, suite) or bool(tree.leaves_with(slot.encryption_key, signature_key_of))
         message = f"leaf {index}: a key signs and encrypts at once"
         require(not crossed, InvalidLeafNode, "R-16.7-01", message, code=Code.DUPLICATE_KEY, leaf=index)
 
@@ -101,16 +100,16 @@ def verify_credential_support(tree: RatchetTree, fresh: frozenset[LeafIndex]) ->
     census = tree.census(traits_of)
     in_use = {trait - USED_CREDENTIALS.start for trait in census.traits(USED_CREDENTIALS)}
     for index in sorted(fresh):
-        leaf = leaf_node_at(tree, index)
-        if leaf is None:
+        slot = tree.leaf(index)
+        if slot is None:
             continue
-        kind = credential_type(leaf.credential)
+        kind, traits = _used_credential(leaf_parts(slot.encoded)), traits_of(slot)
         message = f"leaf {index}: some member does not support credential type {kind}"
         unsupported = Code.UNSUPPORTED_CAPABILITY
         is_common = census.count(CREDENTIALS.start + kind) == tree.n_members
         require(is_common, InvalidLeafNode, "R-7.3-06", message, code=unsupported, leaf=index)
-        missing = in_use.difference(leaf.capabilities.credentials)
-        message = f"leaf {index}: it does not support the credential types {sorted(missing)} of other members"
+        missing = sorted(each for each in in_use if CREDENTIALS.start + each not in traits)
+        message = f"leaf {index}: it does not support the credential types {missing} of other members"
         require(not missing, InvalidLeafNode, "R-7.3-07", message, code=unsupported, leaf=index)
 
 
@@ -162,12 +161,16 @@ def signature_key_of(slot: LeafSlot) -> bytes:
 
 def traits_of(slot: LeafSlot) -> frozenset[int]:
     """Return the type of a leaf's credential and the types that it lists, as numbers in the ranges above."""
-    _, credential, capabilities = leaf_parts(slot.encoded)
-    return _traits(credential[:2], capabilities)
+    parts = leaf_parts(slot.encoded)
+    return _traits(_used_credential(parts), parts.capabilities)
+
+
+def _used_credential(parts: LeafParts) -> int:
+    return int.from_bytes(parts.credential[:2], "big")
 
 
 @lru_cache(maxsize=_CAPABILITIES_REMEMBERED)
-def _traits(used: bytes, encoded: bytes) -> frozenset[int]:
+def _traits(used: int, encoded: bytes) -> frozenset[int]:
     capabilities = decode(Capabilities, encoded)
     listed = (
         (CREDENTIALS, capabilities.credentials),
@@ -175,7 +178,7 @@ def _traits(used: bytes, encoded: bytes) -> frozenset[int]:
         (PROPOSALS, capabilities.proposals),
     )
     supported = (kinds.start + each for kinds, types in listed for each in types)
-    return frozenset((USED_CREDENTIALS.start + int.from_bytes(used, "big"), *supported))
+    return frozenset((USED_CREDENTIALS.start + used, *supported))
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,7 @@ FAULTS = [
             members.verify_signature_keys,
             "require(other == index,",
             "alike = (each for leaf, each in leaf_nodes(tree) if leaf != index)\n"
-            "        own = slot.leaf_node().extensions\n"
+            "        own = tree.leaf(index).leaf_node().extensions\n"
             "        require(other == index and not (own and any(own == each.extensions for each in alike)),",
         ),
     ),
