@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from bench import hashing
+from bench import hashing, synthetic
 
 app = typer.Typer(help="Measures what groups cost.", no_args_is_help=True, add_completion=False)
 app.command("hashing")(hashing.main)
+app.command("synthetic")(synthetic.main)
 
 
 @app.callback()
