@@ -27,7 +27,7 @@ from mls.messages import (
     Sender,
     Update,
 )
-from mls.rules import refuse, require_present
+from mls.rules import require, require_present
 from treekem.index import LeafIndex
 
 
@@ -100,11 +100,19 @@ _ACTIONS: dict[type[Proposal], Action] = {
 
 
 def _authorize(actor: Party, action: Action, target: Target, env: Environment) -> None:
+    refusal = _refusal(actor, action, target, env)
+    rule, text = "S-roles", ""
+    if refusal is not None:
+        rule, text = refusal.rule or rule, f"{actor} may not {action} {target}: {refusal.message}"
+    require(refusal is None, Refused, rule, text, code=Code.NOT_PERMITTED)
+
+
+def _refusal(actor: Party, action: Action, target: Target, env: Environment) -> Refused | None:
     try:
         env.roles.authorize(actor, action, target)
     except Refused as refusal:
-        text = f"{actor} may not {action} {target}: {refusal.message}"
-        refuse(Refused, refusal.rule or "S-roles", text, code=Code.NOT_PERMITTED)
+        return refusal
+    return None
 
 
 def _actor(group: GroupState, proposal: Proposal, sender: Sender, env: Environment) -> Party | None:

@@ -263,6 +263,19 @@ def test_who_joins_from_outside_is_let_in_by_administrators() -> None:
     scene.world.agree(*scene.groups, pending.accept())
 
 
+@pytest.mark.rfc("S-outsiders_may_join", "R-12.4.3.2-01")
+def test_where_outsiders_may_join_administrators_still_decide_the_rest() -> None:
+    scene = scene_of(**OPEN)
+    for client in scene.world.clients.values():
+        client._roles = Administrators(outsiders_may_join=True)
+    dora = scene.world.client("dora", roles=Administrators(outsiders_may_join=True))
+    pending = dora.join_external(scene.alice.group_info())
+    scene.world.deliver(pending.message, *scene.groups)
+    room = pending.accept()
+    scene.world.agree(*scene.groups, room)
+    assert_not_allowed(room, lambda: room.commit([Remove(scene.alice.me)]), "N-R01")
+
+
 @pytest.mark.rfc("R-12.4.3.2-11", "N-E06")
 def test_who_returns_is_who_it_was() -> None:
     scene = scene_of(**OPEN)
