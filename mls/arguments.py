@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mls.crypto import SignaturePrivateKey
+from mls.crypto import CipherSuite, SignaturePrivateKey, cipher_suite
 from mls.epoch.effect import Member
 from mls.errors import UsageError
+from mls.identity import Identity
 from mls.intents import NewLeaf
 from mls.messages import Capabilities, Credential, Extension
 from treekem.index import LeafIndex
@@ -16,6 +17,14 @@ def verify_bytes(value: object, what: str) -> None:
     """Require bytes, for which text is easily taken. Raises UsageError."""
     if not isinstance(value, bytes):
         raise UsageError(f"{what} is bytes, not {type(value).__name__}")
+
+
+def suite_of(identity: object) -> CipherSuite:
+    """Return the suite of an Identity, for which its name is easily taken. Raises UsageError or Unsupported."""
+    if not isinstance(identity, Identity):
+        name = type(identity).__name__
+        raise UsageError(f'a client takes an Identity, such as Identity.basic(b"alice"), not {name}')
+    return cipher_suite(identity.suite)
 
 
 def verify_message(data: object) -> None:

@@ -12,8 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from mls.arguments import verify_bytes, verify_message
-from mls.crypto import cipher_suite
+from mls.arguments import suite_of, verify_bytes, verify_message
 from mls.drafting import read_key_package
 from mls.epoch.authorization import with_roles
 from mls.epoch.effect import member_of
@@ -89,7 +88,7 @@ if TYPE_CHECKING:
 
 
 class Client:
-    """One client, that is one leaf in each of its groups; several clients may share an identity."""
+    """One leaf in each of its groups, made by `create` and reopened by `open`; several may share an identity."""
 
     def __init__(
         self,
@@ -133,11 +132,11 @@ class Client:
 
         `roles` says who may do what in groups; all their members must use the same. `registry` holds the types that the
         application adds; `open` is told both again. `clock` returns seconds since 1970.
-        Raises UsageError if the store holds a client already.
+        Raises UsageError if the store holds a client already, or for a suite that settings leave out; Unsupported.
         """
         if store.read(CLIENT_KEY) is not None:
             raise UsageError("the store holds a client already: open it")
-        suite, key = cipher_suite(identity.suite), identity.signature_key
+        suite, key = suite_of(identity), identity.signature_key
         verify_suite_allowed(suite.id, Settings() if settings is None else settings, own=True)
         if key is None:
             key = suite.generate_signature_key_pair(entropy).private
@@ -205,7 +204,7 @@ class Client:
         It gets a signature key of its own unless it brings one. Raises UsageError for a suite that has an identity, and
         Unsupported for an unknown one. RFC 9420 §5.3.
         """
-        suite, name = cipher_suite(identity.suite), identity_key(identity.suite)
+        suite, name = suite_of(identity), identity_key(identity.suite)
         verify_suite_allowed(suite.id, self._settings, own=True)
         if suite.id == self._suite.id or self._store.read(name) is not None:
             raise UsageError(f"this client has an identity for cipher suite {suite.id} already")
@@ -366,9 +365,9 @@ class Client:
     ) -> ExternalCommit:
         """Make an external commit, by which this client enters a group, or with `resync` replaces its leaf there.
 
-        Nothing is stored before it is accepted. Raises InvalidGroupInfo, with code STALE_GROUP_INFO for an older epoch
-        than this client has seen, InvalidTree, InvalidProposalList and what they are derived from, UnavailableSecret,
-        Refused or UsageError. RFC 9420 §12.4.3.2.
+        Members must allow it by `Settings.external_commits` and `resync`; nothing is stored before it is accepted.
+        Raises InvalidGroupInfo, with code STALE_GROUP_INFO for an epoch before the last one seen, InvalidTree,
+        InvalidProposalList and their kinds, UnavailableSecret, Refused or UsageError. RFC 9420 §12.4.3.2.
         """
         info, env = read_group_info(group_info, ratchet_tree, self._settings), self._environment()
         signer = self._signer(info.group_context.cipher_suite)

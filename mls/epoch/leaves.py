@@ -80,15 +80,17 @@ def _remembered_leaf(encoded: bytes) -> LeafNode:
 
 
 def verify_leaf_node(
-    leaf: LeafNode, position: LeafPosition, demands: Demands, env: Environment, *, strict: bool = False
+    leaf: LeafNode, position: LeafPosition | None, demands: Demands, env: Environment, *, strict: bool = False
 ) -> None:
     """Check all that can be judged of a leaf alone; `strict` for leaves that are about to be sent.
 
+    `position` is None for the leaf of a key package, which has no place yet, and whose errors name none.
     Raises InvalidLeafNode, InvalidSignature, InvalidKey or MalformedMessage. RFC 9420 §7.3.
     """
-    index = position.leaf_index
+    index = None if position is None else position.leaf_index
     verify_leaf_keys(leaf, demands.suite, index)
-    tbs = leaf_node_tbs(leaf, position)
+    # A leaf from a key package is signed without a position, so any position serves.
+    tbs = leaf_node_tbs(leaf, LeafPosition(b"", LeafIndex(0)) if position is None else position)
     verify_signature(demands.suite, leaf.signature_key, b"LeafNodeTBS", tbs, leaf.signature, "R-7.3-03", "a leaf's")
     verify_extension_count(leaf.extensions, LEAF_NODE, InvalidLeafNode, env.settings, own=strict)
     verify_extensions(leaf.extensions, LEAF_NODE, InvalidLeafNode, env.registry)
@@ -99,7 +101,7 @@ def verify_leaf_node(
     verify_lifetime(leaf, env, index, strict=strict)
 
 
-def verify_leaf_keys(leaf: LeafNode, suite: CipherSuite, index: LeafIndex) -> None:
+def verify_leaf_keys(leaf: LeafNode, suite: CipherSuite, index: LeafIndex | None) -> None:
     """Check that a leaf's public keys are keys of the suite. Raises InvalidKey. RFC 9420 §5.1.1, §10."""
     try:
         suite.verify_hpke_key(leaf.encryption_key)
@@ -125,7 +127,7 @@ def _is_signed(suite: CipherSuite, key: bytes, label: bytes, content: bytes, sig
     return True
 
 
-def verify_self_description(leaf: LeafNode, index: LeafIndex) -> None:
+def verify_self_description(leaf: LeafNode, index: LeafIndex | None) -> None:
     """Check that a leaf lists what it uses itself. Raises InvalidLeafNode. RFC 9420 §7.2, §7.3."""
     used = credential_type(leaf.credential)
     message = f"credential type {used} is used, but not listed"
@@ -136,7 +138,7 @@ def verify_self_description(leaf: LeafNode, index: LeafIndex) -> None:
         _support(kind in listed, "R-7.3-10", f"extension {kind} is used, but not listed", index)
 
 
-def verify_demands(leaf: LeafNode, demands: Demands, index: LeafIndex) -> None:
+def verify_demands(leaf: LeafNode, demands: Demands, index: LeafIndex | None) -> None:
     """Check that a leaf supports what its group requires and uses. Raises InvalidLeafNode. RFC 9420 §7.3, §13.4."""
     capabilities = leaf.capabilities
     extensions = DEFAULT_EXTENSIONS.union(capabilities.extensions)
@@ -151,7 +153,7 @@ def verify_demands(leaf: LeafNode, demands: Demands, index: LeafIndex) -> None:
         _verify_supported(types, supported, rule, what, index)
 
 
-def verify_own_demands(leaf: LeafNode, demands: Demands, index: LeafIndex) -> None:
+def verify_own_demands(leaf: LeafNode, demands: Demands, index: LeafIndex | None) -> None:
     """Check that we support what a group requires and uses, whatever else our leaf lists. Raises InvalidLeafNode.
 
     What a leaf lists to no purpose may happen to be asked for. RFC 9420 §13.4, §13.5.
@@ -159,23 +161,29 @@ def verify_own_demands(leaf: LeafNode, demands: Demands, index: LeafIndex) -> No
     verify_demands(replace(leaf, capabilities=ungreased(leaf.capabilities)), demands, index)
 
 
-def _verify_supported(types: Iterable[int], supported: Iterable[int], rule: str, what: str, index: LeafIndex) -> None:
+def _verify_supported(
+    types: Iterable[int], supported: Iterable[int], rule: str, what: str, index: LeafIndex | None
+) -> None:
     missing = sorted(set(types).difference(supported))
     _support(not missing, rule, f"{what} types {missing} are not supported", index)
 
 
-def verify_listed_suite(leaf: LeafNode, demands: Demands, index: LeafIndex) -> None:
+def verify_listed_suite(leaf: LeafNode, demands: Demands, index: LeafIndex | None) -> None:
     """Check that a leaf lists the group's version and cipher suite. Raises InvalidLeafNode. RFC 9420 §7.3."""
     listed = demands.suite.id in leaf.capabilities.cipher_suites and demands.version in leaf.capabilities.versions
     _support(listed, "R-7.3-05", "the group's version or cipher suite is not listed", index)
 
 
-def _support(condition: bool, rule: str, message: str, index: LeafIndex) -> None:
-    text = f"leaf {index}: {message}"
+def _name(index: LeafIndex | None) -> str:
+    return "a key package's leaf" if index is None else f"leaf {index}"
+
+
+def _support(condition: bool, rule: str, message: str, index: LeafIndex | None) -> None:
+    text = f"{_name(index)}: {message}"
     require(condition, InvalidLeafNode, rule, text, code=Code.UNSUPPORTED_CAPABILITY, leaf=index)
 
 
-def verify_lifetime(leaf: LeafNode, env: Environment, index: LeafIndex, *, strict: bool) -> None:
+def verify_lifetime(leaf: LeafNode, env: Environment, index: LeafIndex | None, *, strict: bool) -> None:
     """Check a key package leaf's lifetime: its length always, the clock by setting. Raises InvalidLeafNode.
 
     RFC 9420 §7.2, §7.3.
@@ -196,8 +204,8 @@ def verify_lifetime(leaf: LeafNode, env: Environment, index: LeafIndex, *, stric
         _last(is_current, "R-7.3-09", "does not include the present", index)
 
 
-def _last(condition: bool, rule: str, message: str, index: LeafIndex) -> None:
-    text = f"leaf {index}: its lifetime {message}"
+def _last(condition: bool, rule: str, message: str, index: LeafIndex | None) -> None:
+    text = f"{_name(index)}: its lifetime {message}"
     require(condition, InvalidLeafNode, rule, text, code=Code.LIFETIME_INVALID, leaf=index)
 
 
@@ -231,8 +239,7 @@ def _verify_key_package(key_package: KeyPackage, demands: Demands, env: Environm
     verify_extensions(key_package.extensions, KEY_PACKAGE, InvalidKeyPackage, env.registry)
     if strict or env.settings.require_declared_key_package_extensions:
         _verify_declared(key_package)
-    # A leaf from a key package is signed without a position, so any position serves.
-    verify_leaf_node(leaf, LeafPosition(b"", LeafIndex(0)), demands, env, strict=strict)
+    verify_leaf_node(leaf, None, demands, env, strict=strict)
     verify_signature(
         suite,
         leaf.signature_key,

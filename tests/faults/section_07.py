@@ -189,7 +189,7 @@ FAULTS = [
         "a key package's leaf is not judged",
         Edit(
             leaves._verify_key_package,
-            'verify_leaf_node(leaf, LeafPosition(b"", LeafIndex(0)), demands, env, strict=strict)',
+            "verify_leaf_node(leaf, None, demands, env, strict=strict)",
             "pass",
         ),
     ),
@@ -207,8 +207,9 @@ FAULTS = [
         "a tree may not hold a leaf that an Update brought",
         Edit(
             leaves.verify_leaf_node,
-            "index = position.leaf_index",
-            'index = position.leaf_index\n    _support(hasattr(leaf.source, "lifetime") or hasattr(leaf.source, '
+            "index = None if position is None else position.leaf_index",
+            "index = None if position is None else position.leaf_index\n    "
+            '_support(hasattr(leaf.source, "lifetime") or hasattr(leaf.source, '
             '"parent_hash"), "R-7.3-15", "its source is update", index)',
         ),
     ),

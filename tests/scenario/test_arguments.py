@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mls import Add, Client, Group, Invitation, PreSharedKey, Remove, StagedCommit
+from mls import AcceptAnyone, Add, Client, Group, Invitation, MemoryStore, PreSharedKey, Remove, StagedCommit
 from mls.errors import Code, UnavailableSecret, UsageError
 from tests.support.world import World, records
 
@@ -17,6 +17,11 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "psk id": (lambda client, _, text: client.add_psk(text, b"key"), "the id of a pre-shared key is bytes, not str"),
     "psk": (lambda client, _, text: client.add_psk(b"id", text), "a pre-shared key is bytes, not str"),
     "forgotten psk": (lambda client, _, text: client.forget_psk(text), "the id of a pre-shared key is bytes, not str"),
+    "client": (
+        lambda _, __, text: Client.create(MemoryStore(), text, policy=AcceptAnyone()),
+        'a client takes an Identity, such as Identity.basic(b"alice"), not str',
+    ),
+    "further identity": (lambda client, _, text: client.add_identity(text), "a client takes an Identity"),
     "new group": (lambda client, _, text: client.create_group(text), "a group id is bytes, not str"),
     "group": (lambda client, _, text: client.group(text), "a group id is bytes, not str"),
     "receive": (lambda client, _, text: client.receive(text), "a message is bytes, not str"),

@@ -218,6 +218,8 @@ def test_who_would_not_hold_to_roles_is_not_added() -> None:
     with pytest.raises(InvalidLeafNode) as caught:
         scene.alice.commit([Add(careless.key_package())])
     assert caught.value.code == Code.UNSUPPORTED_CAPABILITY
+    assert caught.value.leaf is None, "a key package has no place in the tree, and leaf 0 is somebody else's"
+    assert "a key package's leaf: group context extension types" in caught.value.message
 
 
 @pytest.mark.rfc("N-R03")
