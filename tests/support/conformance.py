@@ -48,8 +48,10 @@ class Evidence:
             case "checked" | "generated":
                 held = self._foremost(requirement.id, self.observations.tests_seeing_held(requirement.id))
                 refused = self._foremost(requirement.id, self.observations.tests_seeing_refused(requirement.id))
-                others = [test for test in held if test not in refused[:1]]
-                return [*refused[:_SHOWN_TESTS], others[0]] if refused and others else None
+                accepting = next((test for test in held if set(refused) - {test}), None)
+                if accepting is None:
+                    return None
+                return [*[test for test in refused if test != accepting][:_SHOWN_TESTS], accepting]
             case "shown":
                 killers = self.noticed.get(requirement.id, [])
                 named = [killer for killer in killers if killer is not None]
