@@ -19,7 +19,11 @@ class Add:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Remove a member, given as it appears in `members`, or by its leaf index. RFC 9420 §12.1.3."""
+    """Remove a member, given as it appears in `members`, or by its leaf index.
+
+    Thus one evicts who has kept its keys for too long: an application tells by the epochs in which `Effect.updated` and
+    `Effect.committer` named a member. RFC 9420 §12.1.3, §16.6.
+    """
 
     member: Member | int
 

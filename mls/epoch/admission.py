@@ -78,8 +78,10 @@ def admit_proposal(
 ) -> QueuedProposal:
     """Return the proposal of a signed message as it waits for a commit, once it has been checked by itself.
 
+    What a policy or a setting of this client refuses does not wait, as what is invalid does not: to this client it was
+    never sent, and a commit that covers it by reference ends in R-12.4-11 until it has come again and found acceptance.
     `waiting` holds the epoch's proposals by reference. Raises a subclass of InvalidMessage, or Refused.
-    RFC 9420 §12.1.
+    RFC 9420 §5.3.1, §12.1, §12.4.2.
     """
     sender = content.content.sender
     _verify_sender_allowed(sender, env)

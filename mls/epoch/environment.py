@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from mls.errors import MLSError
+from mls.errors import InvalidMessage, MalformedMessage, MLSError, Refused
 from mls.identity import CredentialPolicy, Place, Subject
 from mls.identity.roles import EVERYTHING_ALLOWED, RolePolicy
 from mls.messages import Credential, PreSharedKeyID, ReInit, ResumptionPSK
 from mls.registry import NO_REGISTRY, Registry
 from mls.schedule.psk import PSK
 from mls.settings import Settings
+from treekem.index import LeafIndex
 from treekem.suite import Entropy
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _ItemT = TypeVar("_ItemT")
 _CHUNK: Final = 32
+# What a policy raises about a credential; any other error tells of the policy itself.
+_REFUSALS: Final = (Refused, InvalidMessage, MalformedMessage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +93,33 @@ class Environment:
         return frozenset(chain.from_iterable(passing))
 
     def accept(
-        self, credential: Credential, signature_key: bytes, place: Place, replaces: Credential | None = None
+        self,
+        credential: Credential,
+        signature_key: bytes,
+        place: Place,
+        replaces: Credential | None = None,
+        leaf: LeafIndex | None = None,
     ) -> None:
-        """Ask the policy about a credential that is new to the group. Raises Refused. RFC 9420 §5.3.1."""
-        self.policy.accept(self.subject(credential, signature_key, replaces), place, self.now)
+        """Ask the policy about a credential that is new to the group, of the member at `leaf` if it has one.
+
+        Raises Refused, InvalidMessage or MalformedMessage, as the policy does; the identity stands before the reason.
+        RFC 9420 §5.3.1.
+        """
+        try:
+            self.policy.accept(self.subject(credential, signature_key, replaces), place, self.now)
+        except _REFUSALS as refusal:
+            # A policy may hold on to its error, and raise it about others too; so ours is another one.
+            kind = next(each for each in _REFUSALS if isinstance(refusal, each))
+            text = f"{self._name(credential)}{'' if leaf is None else f' at leaf {leaf}'}: {refusal.message}"
+            culprit = leaf if refusal.leaf is None else refusal.leaf
+            raise kind(text, code=refusal.code, rule=refusal.rule, leaf=culprit, index=refusal.index) from refusal
+
+    def _name(self, credential: Credential) -> str:
+        """Name a credential for people: by its identity, where the policy can tell one."""
+        try:
+            return repr(self.policy.identity(credential)[:32])
+        except _REFUSALS:
+            return "a credential"
 
     def subject(self, credential: Credential, signature_key: bytes, replaces: Credential | None = None) -> Subject:
         """Describe a credential to the policy."""

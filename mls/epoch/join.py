@@ -293,7 +293,7 @@ def verify_joined_tree(group: GroupState, env: Environment) -> None:
     for position, (index, leaf) in enumerate(leaves):
         if position not in vetted:
             verify((index, leaf))
-        env.accept(leaf.credential, leaf.signature_key, Place.JOIN)
+        env.accept(leaf.credential, leaf.signature_key, Place.JOIN, leaf=index)
     everyone = frozenset(index for index, _ in leaves)
     # Encryption keys were compared with the rest of the tree's structure.
     verify_signature_keys(group.tree, everyone, group.suite)

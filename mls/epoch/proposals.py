@@ -196,7 +196,7 @@ def verify_replacement(
     require(fresh, InvalidLeafNode, rule, f"leaf {index}: its encryption key is not replaced", leaf=index)
     verify_leaf_node(leaf, LeafPosition(group.context.group_id, index), demands, env, strict=strict)
     if (leaf.credential, leaf.signature_key) != (old.credential, old.signature_key):
-        env.accept(leaf.credential, leaf.signature_key, place, replaces=old.credential)
+        env.accept(leaf.credential, leaf.signature_key, place, replaces=old.credential, leaf=index)
 
 
 def verify_psk_id(psk: PreSharedKeyID, suite: CipherSuite, link: ResumptionPSKUsage | None = None) -> None:

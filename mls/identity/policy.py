@@ -51,7 +51,10 @@ class CredentialPolicy(Protocol):
         """Whether two leaves stand for one client, which may be in a group only once."""
 
     def accept(self, subject: Subject, place: Place, now: int) -> None:
-        """Return if the credential may appear at `place` at `now`, seconds since 1970. Raises Refused."""
+        """Return if the credential may appear at `place` at `now`, seconds since 1970. Raises Refused, with the reason.
+
+        The engine puts the identity before the reason, and the leaf, where there is one.
+        """
 
 
 def identity_of(credential: Credential) -> bytes:

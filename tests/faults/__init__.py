@@ -1,4 +1,4 @@
-"""The faults that the suite must notice, one module per chapter of the RFC.
+"""The faults that the suite must notice, by chapter of the RFC; a long chapter has modules for its parts.
 
 A requirement that refuses nothing is shown by them: its fault breaks what it asks for, and a
 test that bears its ID fails.

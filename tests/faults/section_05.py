@@ -113,7 +113,9 @@ FAULTS = [
     Fault(
         "R-5.3.1-03",
         "a joiner asks about nobody",
-        Edit(join.verify_joined_tree, "env.accept(leaf.credential, leaf.signature_key, Place.JOIN)", "pass"),
+        Edit(
+            join.verify_joined_tree, "env.accept(leaf.credential, leaf.signature_key, Place.JOIN, leaf=index)", "pass"
+        ),
     ),
     Fault(
         "R-5.3.1-04",

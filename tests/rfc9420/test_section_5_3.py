@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from types import FrameType
 
 import pytest
@@ -34,6 +33,7 @@ from mls.messages import (
     X509Credential,
 )
 from tests.adversarial.insider import assert_refused, refusal
+from tests.support.asking import Spy, Watched, assert_policy_refuses, watched_group
 from tests.support.crafting import UPDATE, Forger, crafted_package, message_of, package_of
 from tests.support.world import World, records
 from treekem.index import LeafIndex
@@ -42,54 +42,9 @@ from treekem.wire import decode, encode, encode_as
 BASIC, X509 = CredentialType.BASIC, CredentialType.X509
 
 
-@dataclass(eq=False)
-class Spy:
-    """A policy that remembers what it was asked and refuses what a test names, by identity, at any place or at some."""
-
-    refused: set[bytes] = field(default_factory=set)
-    only_at: Place | None = None
-    asked: list[tuple[Place, Subject]] = field(default_factory=list)
-
-    def identity(self, credential: Credential) -> bytes:
-        return AcceptAnyone().identity(credential)
-
-    def same_client(self, one: Subject, other: Subject) -> bool:
-        return one.signature_key == other.signature_key
-
-    def accept(self, subject: Subject, place: Place, now: int) -> None:
-        assert now > 0
-        self.asked.append((place, subject))
-        if self.identity(subject.credential) in self.refused and self.only_at in {None, place}:
-            raise Refused("not here", rule="S-policy", code=Code.CREDENTIAL_REFUSED)
-
-    def events(self) -> set[tuple[Place, bytes]]:
-        return {(place, self.identity(subject.credential)) for place, subject in self.asked}
-
-
-@dataclass(frozen=True)
-class Watched:
-    """A group of three whose second member, bob, has a spy for a policy."""
-
-    world: World
-    spy: Spy
-    groups: list[Group]
-
-    @property
-    def bob(self) -> Group:
-        return self.groups[1]
-
-
 @pytest.fixture
 def watched() -> Watched:
-    world, spy = World(external_commits=True, resync=True, resync_without_psk=True), Spy()
-    alice = world.client("alice").create_group()
-    groups = [alice, *world.add(alice, world.client("bob", policy=spy), world.client("carol"))]
-    spy.asked.clear()
-    return Watched(world, spy, groups)
-
-
-def assert_policy_refuses(group: Group, message: bytes) -> None:
-    assert_refused(group, message, Refused, "S-policy", Code.CREDENTIAL_REFUSED)
+    return watched_group()
 
 
 # Encoding.
