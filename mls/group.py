@@ -318,8 +318,8 @@ class Group:
 
         A commit is staged, not merged. Raises MLSError; nothing has changed then, and the genuine message still works.
         A proposal that a policy refuses, or for which there is no room, is not recorded: a commit that covers it by
-        reference is refused with the code UNKNOWN_PROPOSAL_REF. Once it is allowed, receive the same proposal again, then
-        the commit. RFC 9420 §6, §12, §12.4.2.
+        reference is refused with the code UNKNOWN_PROPOSAL_REF. Once it is allowed, receive the same proposal again,
+        then the commit. RFC 9420 §6, §12, §12.4.2.
         """
         with self._exclusive():
             self._verify_alive()
