@@ -18,21 +18,52 @@ from treekem.index import LeafIndex
 from treekem.tree import RatchetTree
 
 
-def verify_clients(tree: RatchetTree, added: Sequence[tuple[LeafIndex, KeyPackage]], env: Environment) -> None:
-    """Check that those whom a commit added are in `tree`, the tree with them, only once. Raises InvalidProposalList.
+def verify_added_once(packages: Sequence[tuple[int, KeyPackage]], env: Environment) -> None:
+    """Check that no two key packages of a list, each with its place there, are of one client.
 
-    RFC 9420 §12.2.
+    This takes no signature, so it goes before what does. Raises InvalidProposalList. RFC 9420 §12.2.
     """
-    judged, new = set[LeafIndex](), frozenset(index for index, _ in added)
-    clients = _clients_beside(tree, added, env)
-    for index, key_package in added:
-        judged.add(index)
-        beside = clients[env.policy.identity(key_package.leaf_node.credential)]
-        others = ((other, subject) for other, subject in beside.items() if other not in judged)
-        again = next((other for other, subject in others if env.policy.same_client(beside[index], subject)), None)
+    of_identity: dict[bytes, list[tuple[int, LeafNode]]] = {}
+    for index, package in packages:
+        identity = env.identity_of(package.leaf_node.credential)
+        # What cannot be read is refused where the key package is judged by itself.
+        if identity is not None:
+            of_identity.setdefault(identity, []).append((index, package.leaf_node))
+    for leaves in of_identity.values():
+        if len(leaves) > 1:
+            _verify_each_client_once(leaves, env)
+
+
+def _verify_each_client_once(leaves: Sequence[tuple[int, LeafNode]], env: Environment) -> None:
+    """Compare leaves of one identity in pairs; each is described once."""
+    seen: list[tuple[int, Subject]] = []
+    for index, leaf in leaves:
+        subject = env.subject(leaf.credential, leaf.signature_key)
+        again = next((other for other, before in seen if env.policy.same_client(before, subject)), None)
+        message = f"proposal {index} adds the client of proposal {again} again"
+        require(again is None, InvalidProposalList, "R-12.2-07", message, index=index)
+        seen.append((index, subject))
+
+
+def verify_clients(tree: RatchetTree, added: Sequence[tuple[LeafIndex, KeyPackage]], env: Environment) -> None:
+    """Check that nobody whom a commit added is one of the others in `tree`, the tree with them.
+
+    Raises InvalidProposalList. RFC 9420 §12.2.
+    """
+    new = frozenset(index for index, _ in added)
+    others: dict[bytes, dict[LeafIndex, Subject]] = {}
+    for _, package in added:
+        leaf = package.leaf_node
+        identity = env.policy.identity(leaf.credential)
+        if identity not in others:
+            others[identity] = _clients_of(tree, identity, new, env)
+        beside = others[identity]
+        subject = env.subject(leaf.credential, leaf.signature_key) if beside else None
+        again = next(
+            (index for index, other in beside.items() if subject and env.policy.same_client(subject, other)), None
+        )
         message = f"the client of leaf {again} is added again"
-        require(again not in new, InvalidProposalList, "R-12.2-07", message, leaf=again)
-        require(again is None or again in new, InvalidProposalList, "R-12.2-08", message, leaf=again)
+        require(again is None, InvalidProposalList, "R-12.2-08", message, leaf=again)
 
 
 def verify_other_client(tree: RatchetTree, leaf: LeafNode, other: LeafIndex, rule: str, env: Environment) -> None:
@@ -44,16 +75,10 @@ def verify_other_client(tree: RatchetTree, leaf: LeafNode, other: LeafIndex, rul
         require(not same, InvalidProposalList, rule, f"the client of leaf {other} is added again", leaf=other)
 
 
-def _clients_beside(
-    tree: RatchetTree, added: Sequence[tuple[LeafIndex, KeyPackage]], env: Environment
-) -> dict[bytes, dict[LeafIndex, Subject]]:
-    """Return all members of each identity that is added, each described once: they are compared in pairs."""
-    identities = {env.policy.identity(key_package.leaf_node.credential) for _, key_package in added}
-    clients: dict[bytes, dict[LeafIndex, Subject]] = {}
-    for identity in identities:
-        holders = tree.leaves_with(identity, IdentityOf(env.policy))
-        leaves = ((index, leaf_node_at(tree, index)) for index in holders)
-        clients[identity] = {
-            index: env.subject(leaf.credential, leaf.signature_key) for index, leaf in leaves if leaf is not None
-        }
-    return clients
+def _clients_of(
+    tree: RatchetTree, identity: bytes, new: frozenset[LeafIndex], env: Environment
+) -> dict[LeafIndex, Subject]:
+    """Return the clients of an identity but those that are new, each described once: they are compared in pairs."""
+    holders = (index for index in tree.leaves_with(identity, IdentityOf(env.policy)) if index not in new)
+    leaves = ((index, leaf_node_at(tree, index)) for index in holders)
+    return {index: env.subject(leaf.credential, leaf.signature_key) for index, leaf in leaves if leaf is not None}

@@ -110,16 +110,18 @@ class Environment:
         except _REFUSALS as refusal:
             # A policy may hold on to its error, and raise it about others too; so ours is another one.
             kind = next(each for each in _REFUSALS if isinstance(refusal, each))
-            text = f"{self._name(credential)}{'' if leaf is None else f' at leaf {leaf}'}: {refusal.message}"
+            identity = self.identity_of(credential)
+            name = "a credential" if identity is None else repr(identity[:32])
+            text = f"{name}{'' if leaf is None else f' at leaf {leaf}'}: {refusal.message}"
             culprit = leaf if refusal.leaf is None else refusal.leaf
             raise kind(text, code=refusal.code, rule=refusal.rule, leaf=culprit, index=refusal.index) from refusal
 
-    def _name(self, credential: Credential) -> str:
-        """Name a credential for people: by its identity, where the policy can tell one."""
+    def identity_of(self, credential: Credential) -> bytes | None:
+        """Return the identity that the policy reads in a credential, or None where it cannot read any."""
         try:
-            return repr(self.policy.identity(credential)[:32])
+            return self.policy.identity(credential)
         except _REFUSALS:
-            return "a credential"
+            return None
 
     def subject(self, credential: Credential, signature_key: bytes, replaces: Credential | None = None) -> Subject:
         """Describe a credential to the policy."""

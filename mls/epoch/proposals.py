@@ -8,7 +8,7 @@ from typing import assert_never
 
 from mls.crypto import CipherSuite
 from mls.epoch.authorization import authorize_joiner, authorize_proposal
-from mls.epoch.clients import verify_clients, verify_other_client
+from mls.epoch.clients import verify_added_once, verify_clients, verify_other_client
 from mls.epoch.custom import verify_custom, verify_proposal_support
 from mls.epoch.environment import Environment
 from mls.epoch.extensions import verify_extensions
@@ -334,6 +334,7 @@ def apply_proposals(
     entries = tuple((each.sender, each.proposal) for each in proposals)
     extensions = extensions_after(group, entries, env)
     demands = Demands.of(group.context, group.suite, extensions)
+    verify_added_once(_key_packages(proposals), env)
     _verify_each(group, proposals, env, demands, strict=strict, link=link)
     updated = tuple(
         (each.sender.leaf_index, each.proposal.leaf_node)
@@ -389,16 +390,19 @@ def _verify_each(
 
 def _vetted(proposals: Sequence[QueuedProposal], env: Environment, demands: Demands, *, strict: bool) -> frozenset[int]:
     """Return the places of Adds whose key packages threads have found valid. RFC 9420 §10.1."""
-    added = [
-        (index, each.proposal.key_package, strict and not each.reference)
-        for index, each in enumerate(proposals)
-        if isinstance(each.proposal, Add)
-    ]
+    added = _key_packages(proposals)
 
-    def verify(entry: tuple[int, KeyPackage, bool]) -> None:
-        verify_key_package(entry[1], demands, env, strict=entry[2])
+    def verify(entry: tuple[int, KeyPackage]) -> None:
+        index, key_package = entry
+        verify_key_package(key_package, demands, env, strict=strict and not proposals[index].reference)
 
     return frozenset(added[position][0] for position in env.passing(verify, added))
+
+
+def _key_packages(proposals: Sequence[QueuedProposal]) -> list[tuple[int, KeyPackage]]:
+    """Return the key packages of the Adds in a list, with their places in it."""
+    numbered = enumerate(each.proposal for each in proposals)
+    return [(index, proposal.key_package) for index, proposal in numbered if isinstance(proposal, Add)]
 
 
 def verify_own_support(applied: Applied, own: LeafIndex) -> None:

@@ -48,7 +48,11 @@ class CredentialPolicy(Protocol):
         """Return the identity that a credential presents; equal for all clients of one user."""
 
     def same_client(self, one: Subject, other: Subject) -> bool:
-        """Whether two leaves stand for one client, which may be in a group only once."""
+        """Whether two leaves stand for one client, which may be in a group only once.
+
+        It is asked of leaves of one identity alone, also before `accept` has seen them, so that a list which adds a
+        client twice costs no signature.
+        """
 
     def accept(self, subject: Subject, place: Place, now: int) -> None:
         """Return if the credential may appear at `place` at `now`, seconds since 1970. Raises Refused, with the reason.

@@ -23,6 +23,7 @@ from mls.messages import (
 from tests.adversarial.insider import assert_refused, refusal
 from tests.support.asking import Watched, assert_policy_refuses, watched_group
 from tests.support.crafting import UPDATE, Forger, crafted_package, package_of
+from tests.support.scenes import psk
 from tests.support.world import World
 from treekem.wire import encode
 
@@ -134,6 +135,8 @@ def test_a_policy_keeps_the_error_that_it_raises(
         assert type(refused) is kind
         assert (refused.message, refused.rule, refused.code) == (f"{told}: never", "S-mine", error.code)
         assert refused.__cause__ is error
+        listed = refusal(bob, forger.commit(psk(), Add(package), path=forger.path()))
+        assert (type(listed), listed.message, listed.index) == (kind, refused.message, 1)
         assert (error.message, error.leaf, error.authenticated) == ("never", None, False)
 
 
