@@ -40,6 +40,7 @@ from mls.schedule.key_schedule import EpochSecret, epoch_secrets_of
 from mls.schedule.secret_tree import SecretTree
 from mls.schedule.transcript import confirmation_tag, interim_transcript_hash
 from mls.store.client_records import CLIENT_KEY, pack_identity
+from mls.store.seam import Store
 from mls.store.standing import Standing, limits_of
 from treekem.hashing import parent_hash
 from treekem.index import LeafIndex, NodeIndex, direct_path, is_leaf, leaf_of, left, level, node_of, right, root
@@ -258,9 +259,9 @@ class SyntheticGroup:
         secrets = epoch_secrets_of(self.plan.suite, EpochSecret(self.plan.octets("epoch", 0)))
         return EpochState(self.state, secrets, OwnLeaf(leaf, self.plan.signature_keys(leaf).private, keys))
 
-    def open(self, leaf: LeafIndex) -> Group:
-        """Return the group as a kept member opens it: from records that the member would have written."""
-        state, store = self.epoch_state(leaf), MemoryStore()
+    def open(self, leaf: LeafIndex, store: Store | None = None) -> Group:
+        """Return the group as a kept member opens it: from records that the member would have written to `store`."""
+        state, store = self.epoch_state(leaf), MemoryStore() if store is None else store
         secret_tree = SecretTree(
             state.suite, self.plan.n_leaves, state.secrets.encryption.copy(), limits_of(self.settings)
         )

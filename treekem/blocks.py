@@ -81,14 +81,21 @@ class Block:
     def encoded(self) -> bytes:
         """Return the nodes as a ratchet_tree vector; one at least is not blank.
 
-        Above the lowest stratum it is remembered how each is encoded: those blocks are few, and most commits change a
-        node or two in them. RFC 9420 §12.4.3.3.
+        What came in bytes is cut out of them. Above the lowest stratum it is remembered how each other node is encoded:
+        those blocks are few, and most commits change a node or two in them. RFC 9420 §12.4.3.3.
         """
+        entries = [_BLANK_ENTRY] * SLOTS_OF_BLOCK
+        fresh: Iterable[int] = positions_of(self.present)
+        if isinstance(self.nodes, ScannedNodes):
+            entries, fresh = self.nodes.entries(), ()
+        elif isinstance(self.nodes, ChangedNodes):
+            entries, fresh = self.nodes.scanned.entries(), self.nodes.changes
         known = self.entries if self.children else {}
-        for slot in positions_of(self.present):
+        for slot in fresh:
             if slot not in known:
                 known[slot] = encode_entry(self.nodes[slot])
-        body = b"".join([known.get(slot, _BLANK_ENTRY) for slot in range(self.present.bit_length())])
+            entries[slot] = known[slot]
+        body = b"".join(entries[: self.present.bit_length()])
         return encode_varint(len(body)) + body
 
     def edited(self, contents: Mapping[int, Content], below: Mapping[int, Block], stale: int) -> Block:
@@ -196,6 +203,11 @@ class ScannedNodes(Sequence[Content]):
         if isinstance(slot, slice):
             return tuple(map(self._content, range(SLOTS_OF_BLOCK)[slot]))
         return self._content(range(SLOTS_OF_BLOCK)[slot])
+
+    def entries(self) -> list[bytes]:
+        """Return all nodes as entries of a ratchet_tree vector. RFC 9420 §12.4.3.3."""
+        first, step = node_at(self._stratum, self._number, 0), FAN_OUT**self._stratum
+        return self._scanned.entries(first, step, SLOTS_OF_BLOCK)
 
     def _content(self, slot: int) -> Content:
         return self._scanned.content(node_at(self._stratum, self._number, slot))

@@ -12,7 +12,7 @@ first blank one, which member is the last. RFC 9420 Appendix C.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from treekem.blocks import (
@@ -194,20 +194,14 @@ class NodeColumns:
         digests = self._top.digests.get(hash_name)
         return None if self.scanned is None or digests is None or digests.table is None else digests.table.table
 
-    def blocks(self) -> Iterator[tuple[NodeIndex, Sequence[Content]]]:
-        """Yield the blocks that hold a node: the index of the first place, and the contents of the 63 places."""
-        for number, contents in self.changed_blocks(NodeColumns(1, _BLANK[0])):
-            if contents is not None:
-                yield number, contents
-
-    def changed_blocks(self, old: NodeColumns) -> Iterator[tuple[NodeIndex, Sequence[Content] | None]]:
-        """Yield the blocks that `old` does not share, as `blocks` does; `None` for a block that is blank now."""
-        for stratum, number, ours, theirs in self._differences(old):
-            if ours.present or theirs.present:
-                yield node_at(stratum, number, 0), ours.nodes if ours.present else None
+    def records(self) -> Iterator[tuple[NodeIndex, bytes]]:
+        """Yield the blocks that hold a node: the index of the first place, and the contents of the 63, encoded."""
+        for number, encoded in self.changed_records(NodeColumns(1, _BLANK[0])):
+            if encoded is not None:
+                yield number, encoded
 
     def changed_records(self, old: NodeColumns) -> Iterator[tuple[NodeIndex, bytes | None]]:
-        """Yield the blocks that `old` does not share, encoded; `None` for a block that is blank now."""
+        """Yield the blocks that `old` does not share, as `records` does; `None` for a block that is blank now."""
         for stratum, number, ours, theirs in self._differences(old):
             if ours.present or theirs.present:
                 yield node_at(stratum, number, 0), ours.encoded() if ours.present else None
@@ -252,6 +246,11 @@ def place_in_block(number: NodeIndex, slot: int) -> NodeIndex:
     """Return the node index of a slot of the block whose first place is `number`."""
     stratum, block, _ = place_of(number)
     return node_at(stratum, block, slot)
+
+
+def is_block(number: int, n_leaves: int) -> bool:
+    """Whether a block of a tree of `n_leaves` leaves can begin with the place `number`."""
+    return 0 <= number < node_width(n_leaves) and place_of(NodeIndex(number))[2] == 0
 
 
 def _blank_blocks() -> tuple[Block, ...]:

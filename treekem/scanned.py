@@ -5,7 +5,7 @@ Loads numpy and numba, and is imported on first use. RFC 9420 §7.8, §7.9, §12
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from treekem.blocks import SLOTS_OF_BLOCK
 from treekem.index import NodeIndex, is_leaf, level, node_width
 from treekem.kernels import parent_hashes, places, scan, tree_hashes
 from treekem.kernels.places import EncodedTree
@@ -28,6 +29,7 @@ _PIECES_IN_A_TURN: Final = 16
 _TASKS_AT_ONCE: Final = 1 << 16
 _FEW_ENTRIES: Final = 1 << 16
 _LEAST_BYTES_PER_ENTRY: Final = 16
+_LARGEST: Final = 2**31 - 1  # Places are int32.
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -58,6 +60,20 @@ class ScannedTree:
         scan.scan(octets, start, found, limit)
         return cls(data, n_leaves, found)
 
+    @classmethod
+    def of_pieces(cls, n_leaves: int, data: bytes, pieces: Sequence[tuple[int, int, int, int]]) -> ScannedTree | None:
+        """Return the tree of `n_leaves` leaves whose pieces stand in `data`; None as for `of`.
+
+        Of each piece it is given where its entries start and stop, the node of the first, and the step to the next.
+        """
+        width = node_width(n_leaves)
+        if len(data) > _LARGEST or width > max(_FEW_ENTRIES, len(data) // _LEAST_BYTES_PER_ENTRY):
+            return None
+        columns = np.ascontiguousarray(np.array(pieces, np.int32).reshape(-1, 4).T)
+        found = np.zeros((places.N_FIELDS, width), np.int32)
+        n_entries = scan.scan_pieces(np.frombuffer(data, np.uint8), columns, found, SLOTS_OF_BLOCK)
+        return None if n_entries == scan.REFUSED else cls(data, n_leaves, found)
+
     def content(self, x: NodeIndex) -> Content:
         """Return what node `x` holds, made anew; nothing beyond the edge, where a tree may have grown since."""
         if x >= self.places.shape[1]:
@@ -74,6 +90,19 @@ class ScannedTree:
             self.data[key : key + field[places.KEY_LENGTH]],
             None if field[places.HASH_LENGTH] < 0 else self.data[claimed : claimed + field[places.HASH_LENGTH]],
         )
+
+    def entries(self, first: NodeIndex, step: int, count: int) -> list[bytes]:
+        """Return how `count` nodes are encoded in a ratchet_tree vector: that of `first`, and others by steps.
+
+        They are cut out of the bytes in which they came. What lies beyond the edge is blank. RFC 9420 §12.4.3.3.
+        """
+        starts, lengths = self.places[: places.LENGTH + 1, first : first + count * step : step].tolist()
+        data = self.data
+        # An entry that is not blank begins with the octets of its presence and its type.
+        found = [
+            data[start - 2 : start + length] if length else b"\0" for start, length in zip(starts, lengths, strict=True)
+        ]
+        return found + [b"\0"] * (count - len(found))
 
     def encryption_keys(self) -> tuple[list[int], list[bytes]]:
         """Return the indices of the nodes that are not blank, from left to right, and the public key of each."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from typing import Any, Final, TypeVar
 
 from treekem import tree_hashes
 from treekem.blocks import SLOTS_OF_BLOCK
-from treekem.columns import NodeColumns, place_in_block
+from treekem.columns import NodeColumns, is_block, place_in_block
 from treekem.errors import InvalidTree, UsageError
 from treekem.index import (
     LeafIndex,
@@ -267,7 +267,7 @@ class RatchetTree:
 
     def blocks(self) -> Iterator[tuple[int, bytes]]:
         """Yield the tree in pieces of 63 nodes, blank pieces left out: the number of each, and its encoding."""
-        return ((number, _encoded_block(contents)) for number, contents in self._columns.blocks())
+        return self._columns.records()
 
     def changed_blocks(self, old: RatchetTree) -> Iterator[tuple[int, bytes | None]]:
         """Yield the pieces that `old` does not share; `None` for one that is blank now."""
@@ -277,20 +277,35 @@ class RatchetTree:
     def from_blocks(cls, n_leaves: int, blocks: Iterable[tuple[int, bytes]]) -> RatchetTree:
         """Return the tree of the pieces that `blocks` yields. Raises MalformedMessage or InvalidTree.
 
-        Both follow from storage that is corrupt: `n_leaves` and the pieces are what a tree wrote.
+        Both follow from storage that is corrupt: `n_leaves` and the pieces are what a tree wrote. Nodes of a large tree
+        stay in the bytes of the pieces until somebody looks at them.
         """
-        fits = 0 < n_leaves <= _MAX_LEAVES and n_leaves.bit_count() == 1
-        require(fits, InvalidTree, "R-4.1-01", f"no tree has {n_leaves} leaves")
+        _verify_size(n_leaves)
+        pieces = sorted(blocks)
+        is_large = sum(len(encoded) for _, encoded in pieces) >= tree_hashes.BYTES_FOR_KERNELS
+        scanned = tree_hashes.scanned_blocks(n_leaves, pieces) if is_large else None
+        if scanned is not None:
+            return cls(NodeColumns.of_scanned(scanned))
         nodes: dict[NodeIndex, Content] = {}
-        for number, encoded in blocks:
-            place = partial(place_in_block, NodeIndex(number))
-            fits = number >= 0 and place(0) == number
-            require(fits, InvalidTree, "R-4.1-01", f"no piece of a tree has the number {number}")
-            n_entries, found = decode_ratchet_tree(encoded, place)
-            fits = n_entries <= SLOTS_OF_BLOCK and max(found) < node_width(n_leaves)
-            require(fits, InvalidTree, "R-4.1-01", f"piece {number} does not belong to a tree of {n_leaves} leaves")
-            nodes |= found
+        for number, encoded in pieces:
+            nodes |= _decoded_piece(n_leaves, number, encoded)
         return cls(NodeColumns.of(n_leaves, nodes))
+
+    def with_blocks(self, n_leaves: int, blocks: Iterable[tuple[int, bytes | None]]) -> RatchetTree:
+        """Return the tree of `n_leaves` leaves that has other pieces than this one, as `changed_blocks` yielded them.
+
+        It shares with this one what both hold. Raises what `from_blocks` does.
+        """
+        _verify_size(n_leaves)
+        columns = self._columns.resized(max(n_leaves, self.n_leaves))
+        contents: dict[NodeIndex, Content] = {}
+        for number, encoded in blocks:
+            _verify_piece(columns.n_leaves, number)
+            places = (place_in_block(NodeIndex(number), slot) for slot in range(SLOTS_OF_BLOCK))
+            contents |= dict.fromkeys(x for x in places if x < node_width(columns.n_leaves))
+            contents |= {} if encoded is None else _decoded_piece(n_leaves, number, encoded)
+        changes = {x: content for x, content in contents.items() if content != columns.node(x)}
+        return RatchetTree(columns.replaced(changes).resized(n_leaves), self._tables)
 
     def _table(self, source: Source[_Value]) -> _Value:
         """Return what a source says of this tree: its table, or that of a tree before it, brought up to date."""
@@ -337,5 +352,19 @@ def _with_unmerged(node: ParentNode, leaf: LeafIndex) -> ParentNode:
     return ParentNode(node.encryption_key, node.parent_hash, unmerged)
 
 
-def _encoded_block(contents: Sequence[Content]) -> bytes:
-    return encode_ratchet_tree((NodeIndex(slot), node) for slot, node in enumerate(contents) if node is not None)
+def _verify_size(n_leaves: int) -> None:
+    fits = 0 < n_leaves <= _MAX_LEAVES and n_leaves.bit_count() == 1
+    require(fits, InvalidTree, "R-4.1-01", f"no tree has {n_leaves} leaves")
+
+
+def _verify_piece(n_leaves: int, number: int) -> None:
+    message = f"no piece of a tree of {n_leaves} leaves has the number {number}"
+    require(is_block(number, n_leaves), InvalidTree, "R-4.1-01", message)
+
+
+def _decoded_piece(n_leaves: int, number: int, encoded: bytes) -> dict[NodeIndex, LeafSlot | ParentNode]:
+    _verify_piece(n_leaves, number)
+    n_entries, found = decode_ratchet_tree(encoded, partial(place_in_block, NodeIndex(number)))
+    fits = n_entries <= SLOTS_OF_BLOCK and max(found) < node_width(n_leaves)
+    require(fits, InvalidTree, "R-4.1-01", f"piece {number} does not belong to a tree of {n_leaves} leaves")
+    return found

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from treekem.columns import NodeColumns
+from treekem.columns import NodeColumns, is_block, place_in_block
 from treekem.index import LeafIndex, NodeIndex, is_leaf, leaf_of, leaves_below, left, level, right
 from treekem.nodes import (
     Content,
@@ -32,7 +33,7 @@ _BATCH_HEIGHT: Final = 5
 
 
 BYTES_FOR_KERNELS: Final = 1 << 22
-"""The length of a ratchet_tree vector from which on kernels are worth loading; `bench/README.md` says why."""
+"""The length of a tree, in bytes, from which on kernels are worth loading; `bench/README.md` says why."""
 
 
 def scanned_tree(data: bytes, max_entries: int | None) -> ScannedTree | None:
@@ -44,6 +45,24 @@ def scanned_tree(data: bytes, max_entries: int | None) -> ScannedTree | None:
 
     length, start = decode_varint(data)
     return ScannedTree.of(data, start, max_entries) if length == len(data) - start else None
+
+
+def scanned_blocks(n_leaves: int, blocks: Sequence[tuple[int, bytes]]) -> ScannedTree | None:
+    """Return a tree that was stored in blocks as scanned by the kernels, or `None` if the decoder must look at them.
+
+    Raises MalformedMessage for a block without a length header.
+    """
+    from treekem.scanned import ScannedTree  # noqa: PLC0415  (it loads numba, which only large trees want)
+
+    pieces, end = [], 0
+    for number, encoded in blocks:
+        length, start = decode_varint(encoded)
+        if length != len(encoded) - start or not is_block(number, n_leaves):
+            return None
+        step = place_in_block(NodeIndex(number), 1) - number
+        pieces.append((end + start, end + len(encoded), number, step))
+        end += len(encoded)
+    return ScannedTree.of_pieces(n_leaves, b"".join([encoded for _, encoded in blocks]), pieces)
 
 
 def remember_all(columns: NodeColumns, suite: TreeSuite) -> memoryview | None:

@@ -5,7 +5,6 @@ A candidate holds all that merging it takes, so that it can be merged after a re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -59,8 +58,8 @@ def pack_candidate(candidate: Candidate, tree: RatchetTree) -> bytes:
     )
 
 
-def unpack_candidate(key: str, record: bytes, present: Mapping[int, bytes]) -> Candidate:
-    """Read a candidate; `present` holds the blocks of the present tree. Raises StorageError."""
+def unpack_candidate(key: str, record: bytes, present: RatchetTree) -> Candidate:
+    """Read a candidate; its tree shares with the `present` one what both hold. Raises StorageError."""
 
     def build(  # noqa: PLR0913, PLR0917  (the fields of the record, in its order)
         order: int,
@@ -73,9 +72,7 @@ def unpack_candidate(key: str, record: bytes, present: Mapping[int, bytes]) -> C
         state_record: bytes,
         blocks: dict[int, bytes | None],
     ) -> Candidate:
-        merged = {**present, **blocks}
-        held = {number: block for number, block in merged.items() if block is not None}
-        state, _ = unpack_state(key, state_record, held)
+        state, _ = unpack_state(key, state_record, lambda n_leaves: present.with_blocks(n_leaves, blocks.items()))
         leaves = frozenset(LeafIndex(leaf) for leaf in changed)
         transition = Transition(effect_from(effect), state, leaves)
         reasons = tuple((reference, reason) for reference, reason in left_out)

@@ -13,7 +13,7 @@ A message touches a ratchet's record, a commit the blocks of the tree that it ch
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from mls.crypto import SignaturePrivateKey, cipher_suite
@@ -113,8 +113,8 @@ def _exposed(secret: Secret) -> bytes | None:
     return None if secret.is_wiped else secret.expose()
 
 
-def unpack_state(key: str, record: bytes, blocks: Mapping[int, bytes]) -> tuple[EpochState, ReInit | None]:
-    """Read an epoch whose tree stands in `blocks`. Raises StorageError."""
+def unpack_state(key: str, record: bytes, tree_of: Callable[[int], RatchetTree]) -> tuple[EpochState, ReInit | None]:
+    """Read an epoch; `tree_of` returns its tree when it is told the number of leaves. Raises StorageError."""
 
     def build(  # noqa: PLR0913, PLR0917  (the fields of the record, in its order)
         n_leaves: int,
@@ -129,7 +129,7 @@ def unpack_state(key: str, record: bytes, blocks: Mapping[int, bytes]) -> tuple[
         frozen: bytes | None,
     ) -> tuple[EpochState, ReInit | None]:
         group_context = decode(GroupContext, context)
-        tree = RatchetTree.from_blocks(n_leaves, blocks.items())
+        tree = tree_of(n_leaves)
         group = GroupState(cipher_suite(group_context.cipher_suite), group_context, tree, interim, tag)
         private_keys = {NodeIndex(node): HPKEPrivateKey(key) for node, key in keys.items()}
         own = OwnLeaf(LeafIndex(index), SignaturePrivateKey(signature_key), private_keys)

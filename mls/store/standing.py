@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from mls.epoch.framing import SenderKeys
 from mls.epoch.past import PastEpoch
@@ -35,6 +36,7 @@ from mls.store.group_records import (
     unpack_state,
 )
 from mls.store.seam import Store
+from treekem.tree import RatchetTree
 
 
 def limits_of(settings: Settings) -> SecretTreeLimits:
@@ -189,7 +191,7 @@ def load_standing(store: Store, group_id: bytes, settings: Settings) -> Standing
     if record is None:
         raise StorageError("the group has no epoch record", code=Code.CORRUPT)
     blocks = {_number(name): block for name, block in store.scan(f"{prefix}tree/")}
-    state, frozen = unpack_state(key, record, blocks)
+    state, frozen = unpack_state(key, record, partial(RatchetTree.from_blocks, blocks=blocks.items()))
     limits = limits_of(settings)
     ratchets = _ratchets(store, prefix, state.epoch)
     tree = SecretTree.restore(state.suite, state.group.tree.n_leaves, ratchets, limits)
@@ -200,7 +202,8 @@ def load_standing(store: Store, group_id: bytes, settings: Settings) -> Standing
     for name, proposal in store.scan(f"{prefix}proposal/"):
         pending = unpack_proposal(name, proposal)
         standing.proposals[pending.queued.reference] = pending
-    candidates = [unpack_candidate(name, packed, blocks) for name, packed in store.scan(f"{prefix}candidate/")]
+    present = state.group.tree
+    candidates = [unpack_candidate(name, packed, present) for name, packed in store.scan(f"{prefix}candidate/")]
     standing.candidates = {each.name: each for each in sorted(candidates, key=lambda each: each.order)}
     return standing
 

@@ -7,9 +7,10 @@ from random import Random
 
 import pytest
 
-from treekem.columns import NodeColumns, place_in_block
+from treekem.blocks import node_at, place_of
+from treekem.columns import NodeColumns
 from treekem.index import LeafIndex, NodeIndex, is_in_subtree, is_leaf, leaf_of, level, node_width, root
-from treekem.nodes import Content, LeafSlot, ParentNode
+from treekem.nodes import Content, LeafSlot, ParentNode, encode_ratchet_tree
 
 Model = dict[NodeIndex, LeafSlot | ParentNode]
 
@@ -72,16 +73,19 @@ def test_columns_equal_a_dictionary(largest: int) -> None:
 
 
 def check_blocks(columns: NodeColumns, before: NodeColumns) -> None:
-    now = dict(columns.blocks())
-    records = dict(before.blocks())
-    for number, contents in columns.changed_blocks(before):
-        if contents is None:
+    now = dict(columns.records())
+    records = dict(before.records())
+    for number, record in columns.changed_records(before):
+        if record is None:
             del records[number]
         else:
-            records[number] = contents
+            records[number] = record
     assert records == now
-    placed = {place_in_block(number, slot): node for number, nodes in now.items() for slot, node in enumerate(nodes)}
-    assert {x: node for x, node in placed.items() if node is not None} == dict(columns.items())
+    blocks: dict[NodeIndex, list[tuple[NodeIndex, LeafSlot | ParentNode]]] = {}
+    for x, node in columns.items():
+        stratum, block, slot = place_of(x)
+        blocks.setdefault(node_at(stratum, block, 0), []).append((NodeIndex(slot), node))
+    assert now == {number: encode_ratchet_tree(nodes) for number, nodes in blocks.items()}
 
 
 def check_changes(columns: NodeColumns, before: NodeColumns) -> None:
@@ -102,7 +106,7 @@ def test_an_edit_copies_one_path_and_keeps_other_hashes(n_leaves: int) -> None:
         columns.remember_digest(x, "sha256", b"near")
 
     edited = columns.replaced({leaf: LeafSlot(b"b", b"b", None)})
-    assert len(list(edited.changed_blocks(columns))) == 1
+    assert len(list(edited.changed_records(columns))) == 1
     assert all(edited.known_digest(x, "sha256") is None for x in (leaf, *path))
     assert all(columns.known_digest(x, "sha256") == b"near" for x in (leaf, *path))
     assert edited.known_digest(far, "sha256") == columns.known_digest(far, "sha256")

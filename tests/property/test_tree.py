@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from itertools import chain
+from operator import itemgetter
 from random import Random
 
 import pytest
@@ -167,6 +168,12 @@ def test_stored_and_sent_trees_come_back(history: list[Step]) -> None:
         before = both.tree
         before.has_encryption_key(both.key(), SUITE)
         both.step(what, choice)
+        restored = before.with_blocks(both.tree.n_leaves, both.tree.changed_blocks(before))
+        assert (restored.n_leaves, restored.encode()) == (both.tree.n_leaves, both.tree.encode())
+        assert restored.tree_hash(SUITE) == both.tree.tree_hash(SUITE)
+        assert not set(map(itemgetter(0), restored.changed_blocks(before))) - set(
+            map(itemgetter(0), both.tree.changed_blocks(before))
+        )
         for number, record in both.tree.changed_blocks(before):
             if record is None:
                 del records[number]

@@ -37,10 +37,34 @@ def scan(data: Octets, start: int, places: Integers, max_entries: int) -> int:
 
     `places`, zero throughout, gets a column per entry; with no columns, entries are checked and counted alone.
     """
-    x, ends_in_blank, end = 0, True, len(data)
-    while start < end:
-        if x >= max_entries:
+    return _scan_entries(data, start, len(data), places, 0, 1, max_entries)
+
+
+@kernel
+def scan_pieces(data: Octets, pieces: Integers, places: Integers, max_entries: int) -> int:
+    """Read pieces of a tree that stand one after another; return the number of their entries, or REFUSED.
+
+    `pieces` has a column for each: where its entries start and stop, the node of its first entry, and the step from
+    there to the node of the next one. No piece has more than `max_entries` entries, nor one beyond the last column of
+    `places`.
+    """
+    n_entries = 0
+    for piece in range(pieces.shape[1]):
+        start, stop, first, step = pieces[0, piece], pieces[1, piece], pieces[2, piece], pieces[3, piece]
+        found = _scan_entries(data, start, stop, places, first, step, max_entries)
+        if found == REFUSED or first + (found - 1) * step >= places.shape[1]:
             return REFUSED
+        n_entries += found
+    return n_entries
+
+
+@kernel
+def _scan_entries(data: Octets, start: int, end: int, places: Integers, first: int, step: int, max_entries: int) -> int:
+    n_entries, ends_in_blank = 0, True
+    while start < end:
+        if n_entries >= max_entries:
+            return REFUSED
+        x = first + n_entries * step
         ends_in_blank = data[start] == 0
         if ends_in_blank:
             start += 1
@@ -53,8 +77,8 @@ def scan(data: Octets, start: int, places: Integers, max_entries: int) -> int:
                 return REFUSED
             _record(places, x, START, begin)
             _record(places, x, LENGTH, start - begin)
-        x += 1
-    return REFUSED if ends_in_blank else x
+        n_entries += 1
+    return REFUSED if ends_in_blank else n_entries
 
 
 @kernel
