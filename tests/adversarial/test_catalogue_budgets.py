@@ -175,8 +175,8 @@ def _update_of(forger: Forger, **fields: object) -> bytes:
 @pytest.mark.parametrize(
     "kind",
     [
-        "references",
         "capabilities",
+        pytest.param("references", marks=pytest.mark.slow),
         pytest.param("certificates", marks=pytest.mark.slow),
         pytest.param("external inits", marks=pytest.mark.slow),
         pytest.param("extensions", marks=pytest.mark.slow),

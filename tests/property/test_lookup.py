@@ -18,7 +18,7 @@ def check(lookup: Lookup, entries: Counter[Entry], names: list[bytes]) -> None:
         assert found == Counter({place: count for (key, place), count in entries.items() if key == name})
 
 
-@pytest.mark.parametrize("size", [0, 1, 100, 1000, 20_000])
+@pytest.mark.parametrize("size", [0, 1, 100, 1000, pytest.param(20_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("n_names", [3, 40_000])
 def test_a_table_equals_a_scan_after_random_edits(size: int, n_names: int) -> None:
     random = Random(size)

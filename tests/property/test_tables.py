@@ -12,7 +12,7 @@ from mls.crypto import cipher_suite
 from mls.epoch.members import IdentityOf, has_every_member, signature_key_of, traits_of
 from mls.identity import AcceptAnyone
 from tests.support.tree_group import leaf_node
-from treekem.index import LeafIndex, NodeIndex, node_width
+from treekem.index import NodeIndex, node_width
 from treekem.leaf_node import BasicCredential, Capabilities, Certificate, Credential, X509Credential, leaf_parts
 from treekem.nodes import LeafSlot, ParentNode
 from treekem.tree import RatchetTree
@@ -57,26 +57,22 @@ def edited(tree: RatchetTree, random: Random) -> RatchetTree:
 
 
 def check(tree: RatchetTree, random: Random) -> None:
-    leaves = list(tree.leaves())
+    leaves = [(leaf, slot.leaf_node()) for leaf, slot in tree.leaves()]
     for key in random.sample([key for _, key in tree.encryption_keys()], 1):
         held = [x for x, other in tree.encryption_keys() if other == key]
         marked = key[:-1] + bytes([key[-1] | 0x80])
         assert list(tree.nodes_with_encryption_key(key, SUITE)) == held
         assert list(tree.nodes_with_encryption_key(marked, SUITE)) == held
     for key in map(bytes, ([number] for number in range(256))):
-        assert tree.leaves_with(key, signature_key_of) == _scanned(leaves, "signature_key", key)
+        assert tree.leaves_with(key, signature_key_of) == tuple(x for x, leaf in leaves if leaf.signature_key == key)
     for name in (b"a", b"c" * 100, b"x", b"nobody"):
-        found = tuple(leaf for leaf, slot in leaves if AcceptAnyone().identity(slot.leaf_node().credential) == name)
+        found = tuple(x for x, leaf in leaves if AcceptAnyone().identity(leaf.credential) == name)
         assert tree.leaves_with(name, IDENTITY) == found
-    counts = Counter(trait for _, slot in leaves for trait in traits_of(slot))
+    counts = Counter(trait for _, slot in tree.leaves() for trait in traits_of(slot))
     census = tree.census(traits_of)
     assert {trait: census.count(trait) for trait in census.traits(range(2**18))} == counts
     for trait in (*counts, 5):
         assert has_every_member(tree, [trait]) == (counts[trait] == len(leaves))
-
-
-def _scanned(leaves: list[tuple[LeafIndex, LeafSlot]], name: str, value: bytes) -> tuple[LeafIndex, ...]:
-    return tuple(leaf for leaf, slot in leaves if getattr(slot.leaf_node(), name) == value)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -73,7 +73,7 @@ def test_the_play_passes_under_every_suite(suite: int) -> None:
     assert play.suite.id != suite
 
 
-@pytest.mark.parametrize("members", [3, 5, 8, 17])
+@pytest.mark.parametrize("members", [3, 5, 8, pytest.param(17, marks=pytest.mark.slow)])
 def test_the_play_passes_in_groups_of_many_sizes(members: int) -> None:
     assert performed(Play(1, members, 1)).passed
 
@@ -108,7 +108,7 @@ def test_the_comparison_notices_a_stranger_and_a_wrong_suite() -> None:
     assert failed == {"the members are those expected", "the tree hash, computed afresh"}
 
 
-@pytest.mark.parametrize("spared", range(0, 24, 3))
+@pytest.mark.parametrize("spared", [0, 12, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 6, 9, 15, 18, 21))])
 def test_a_lost_message_fails_the_play_wherever_it_is_lost(spared: int) -> None:
     assert not performed(Play(1, 3, 1, Forgetful("Carol", spared=spared))).passed
 

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
 import types
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, x448, x25519
@@ -17,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, x448, 
 from treekem.secrets import Secret
 
 _FOREIGN = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.CodeType)
+_RAW_KEYS = (x25519.X25519PrivateKey, x448.X448PrivateKey, ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey)
 
 
 def reachable(*roots: object) -> list[object]:
@@ -69,19 +72,27 @@ def engine() -> list[object]:
 
 def contents(*roots: object, but: Iterable[object] = ()) -> set[bytes]:
     """Return every byte string in what the roots lead to everywhere: buffers, arrays and exported private keys too."""
-    return {data for thing in everywhere(*roots, but=but) for data in _bytes_in(thing)}
+    found = set()
+    for thing in everywhere(*roots, but=but):
+        kind: type = type(thing)
+        read = _reader_of(kind)
+        if read is not None:
+            found.add(read(thing))
+    return found
 
 
-def _bytes_in(thing: object) -> Iterator[bytes]:
-    match thing:
-        case bytes() | bytearray():
-            yield bytes(thing)
-        case memoryview() | array() | np.ndarray():
-            yield thing.tobytes()
-        case x25519.X25519PrivateKey() | x448.X448PrivateKey() | ed25519.Ed25519PrivateKey() | ed448.Ed448PrivateKey():
-            yield thing.private_bytes_raw()
-        case ec.EllipticCurvePrivateKey():
-            yield thing.private_numbers().private_value.to_bytes((thing.curve.key_size + 7) // 8, "big")
+@functools.cache
+def _reader_of(kind: type) -> Callable[[Any], bytes] | None:
+    """Return how the bytes of an object of a type are read; asked once a type, as abstract classes answer slowly."""
+    if issubclass(kind, bytes | bytearray):
+        return bytes
+    if issubclass(kind, memoryview | array | np.ndarray):
+        return lambda thing: thing.tobytes()
+    if issubclass(kind, _RAW_KEYS):
+        return lambda thing: thing.private_bytes_raw()
+    if issubclass(kind, ec.EllipticCurvePrivateKey):
+        return lambda key: key.private_numbers().private_value.to_bytes((key.curve.key_size + 7) // 8, "big")
+    return None
 
 
 def reachable_bytes(*roots: object) -> set[bytes]:
