@@ -9,10 +9,11 @@ from typing import Final
 from mls.crypto import CipherSuite
 from mls.epoch.environment import Environment
 from mls.epoch.grease import grease_extensions
+from mls.epoch.limits import verify_extension_count
 from mls.epoch.proposals import Applied
 from mls.epoch.state import EpochState
 from mls.epoch.transition import NextEpoch
-from mls.errors import Code, InvalidCiphertext, InvalidWelcome, MalformedMessage
+from mls.errors import Code, InvalidCiphertext, InvalidWelcome, MalformedMessage, UsageError
 from mls.messages import (
     EncryptedGroupSecrets,
     Extension,
@@ -26,6 +27,7 @@ from mls.messages import (
     WirePathSecret,
     encode_unsigned,
 )
+from mls.registry import GROUP_INFO
 from mls.rules import refuse, require, require_present
 from mls.schedule.key_schedule import (
     JoinerSecret,
@@ -60,7 +62,10 @@ def key_package_ref(suite: CipherSuite, key_package: KeyPackage) -> bytes:
 def create_group_info(
     state: EpochState, env: Environment, *, ratchet_tree: bool, external_pub: bool = True
 ) -> GroupInfo:
-    """Sign what a client needs to know to join. RFC 9420 §12.4.3."""
+    """Sign what a client needs to know to join. Raises UsageError for more extensions than settings allow.
+
+    RFC 9420 §12.4.3.
+    """
     extensions = []
     if ratchet_tree:
         extensions.append(Extension(ExtensionType.RATCHET_TREE, state.group.tree.encode()))
@@ -69,6 +74,7 @@ def create_group_info(
         pair.private.wipe()
         extensions.append(Extension(ExtensionType.EXTERNAL_PUB, encode(ExternalPub(pair.public))))
     extensions.extend(grease_extensions(env, extensions))
+    verify_extension_count(extensions, GROUP_INFO, UsageError, env.settings, own=True)
     group, own = state.group, state.own
     unsigned = GroupInfo(group.context, tuple(extensions), group.confirmation_tag, own.index, b"")
     signature = state.suite.sign_with_label(own.signature_key, b"GroupInfoTBS", encode_unsigned(unsigned))

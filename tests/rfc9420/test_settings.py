@@ -276,6 +276,15 @@ def test_how_many_extensions_a_group_info_has_is_limited() -> None:
     assert (caught.value.rule, caught.value.code) == ("S-max_extensions", Code.LIMIT_EXCEEDED)
     bare = alice.group_info(ratchet_tree=False)
     world.deliver(dora.join_external(bare, alice.ratchet_tree).message, alice)
+    # What one would refuse oneself is not sent either, alone or in a Welcome.
+    limit(world, alice, max_extensions=1)
+    assert_not_sent(alice, alice.group_info, "S-max_extensions")
+    adding = [Add(world.client("erin").key_package())]
+    assert alice.commit(adding).welcome is not None
+    limit(world, alice, max_extensions=0)
+    assert_not_sent(alice, lambda: alice.commit(adding), "S-max_extensions")
+    assert alice.commit(adding, tree="beside").welcome is not None
+    assert_not_sent(alice, lambda: alice.group_info(ratchet_tree=False), "S-max_extensions")
 
 
 @pytest.mark.rfc("S-max_extensions")
