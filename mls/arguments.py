@@ -33,6 +33,13 @@ def verify_message(data: object) -> None:
         raise UsageError(f"a message is bytes, not {type(data).__name__}")
 
 
+def octets_of(data: object, what: str) -> bytes:
+    """Return octets as bytes that nobody can change any more. Raises UsageError for anything else."""
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise UsageError(f"{what} is bytes, not {type(data).__name__}")
+    return bytes(data)
+
+
 def verify_intents(intents: object) -> None:
     """Require a list or a tuple, say, of intents, even of one. Raises UsageError."""
     if not isinstance(intents, Iterable):

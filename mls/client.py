@@ -23,7 +23,7 @@ from mls.epoch.limits import verify_suite_allowed
 from mls.epoch.members import leaf_nodes
 from mls.epoch.state import EpochState
 from mls.epoch.welcome import read_welcome
-from mls.errors import Code, InvalidFraming, InvalidWelcome, StorageError, UsageError, WrongGroup
+from mls.errors import Code, InvalidFraming, InvalidGroupInfo, InvalidWelcome, StorageError, UsageError, WrongGroup
 from mls.events import PendingCommit
 from mls.group import Group
 from mls.header import read_header
@@ -36,9 +36,9 @@ from mls.joining import (
     Injected,
     external_join,
     read_group_info,
+    tree_beside,
     verify_recent,
     verify_returning,
-    verify_tree_size,
 )
 from mls.key_packages import Signer, create_key_package, demands_of_no_group, own_leaf_content
 from mls.messages import (
@@ -340,18 +340,17 @@ class Client:
         """
         verify_message(welcome)
         header = read_header(welcome, self._settings)
-        verify_tree_size(ratchet_tree, self._settings, InvalidWelcome)
+        tree = tree_beside(ratchet_tree, self._settings, InvalidWelcome)
         is_welcome, text = header.wire_format is WireFormat.WELCOME, "the message is no Welcome"
         require(is_welcome, InvalidWelcome, "R-6-06", text, code=Code.WRONG_WIRE_FORMAT)
         body = read_welcome(welcome, knows_reference(self._store), self._settings.max_leaves)
         bundle = addressed_bundle(self._store, [entry.new_member for entry in body.secrets])
         try:
-            state, inviter = join_by_welcome(body, bundle, ratchet_tree, self._environment())
+            state, inviter = join_by_welcome(body, bundle, tree, self._environment())
         finally:
             bundle.init_key.wipe()
         is_free = self._store.read(epoch_key(state.group.context.group_id)) is None
-        text = "this client is in a group of this id"
-        require(is_free, InvalidWelcome, "R-12.4.3-06", text, code=Code.GROUP_EXISTS)
+        require(is_free, InvalidWelcome, "R-12.4.3-06", "this client is in a group of this id", code=Code.GROUP_EXISTS)
         return Invitation(state, inviter, consumption(bundle), self._store, self._environment(), self._founded)
 
     def join_external(
@@ -369,12 +368,13 @@ class Client:
         Raises InvalidGroupInfo, with code STALE_GROUP_INFO for an epoch before the last one seen, InvalidTree,
         InvalidProposalList and their kinds, UnavailableSecret, Refused or UsageError. RFC 9420 §12.4.3.2.
         """
-        info, env = read_group_info(group_info, ratchet_tree, self._settings), self._environment()
+        tree = tree_beside(ratchet_tree, self._settings, InvalidGroupInfo)
+        info, env = read_group_info(group_info, self._settings), self._environment()
         signer = self._signer(info.group_context.cipher_suite)
         keys = self._former_keys(info, signer, resync=resync)
         held = stored_epoch(self._store, info.group_context.group_id)
         leaf = own_leaf_content(signer, env)
-        joined = external_join(info, ratchet_tree, Entry(leaf, psks, keys, authenticated_data, held), env)
+        joined = external_join(info, tree, Entry(leaf, psks, keys, authenticated_data, held), env)
         return ExternalCommit(joined, env, partial(self._entered, resync=resync))
 
     def propose_external_add(

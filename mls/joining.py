@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from mls.arguments import verify_message
+from mls.arguments import octets_of, verify_message
 from mls.crypto import cipher_suite
 from mls.drafting import draft_psk
 from mls.epoch.create_commit import LeafContent
@@ -81,23 +81,28 @@ class ExternalCommit:
         return group
 
 
-def read_group_info(data: bytes, ratchet_tree: bytes | None, settings: Settings) -> GroupInfo:
+def read_group_info(data: bytes, settings: Settings) -> GroupInfo:
     """Return the GroupInfo in an MLSMessage; it is still to be verified. Raises MalformedMessage or InvalidGroupInfo.
 
     RFC 9420 §12.4.3.
     """
     verify_message(data)
     read_header(data, settings)
-    verify_tree_size(ratchet_tree, settings, InvalidGroupInfo)
     body, text = decode(MLSMessage, data).body, "the message is no GroupInfo"
     return require_kind(body, GroupInfo, InvalidGroupInfo, "R-6-06", text, code=Code.WRONG_WIRE_FORMAT)
 
 
-def verify_tree_size(ratchet_tree: bytes | None, settings: Settings, error: type[MLSError]) -> None:
-    """Check that a tree which comes beside a message is not larger than one may be. Raises `error`."""
-    size = 0 if ratchet_tree is None else len(ratchet_tree)
-    fits = size <= settings.max_welcome_bytes
-    require(fits, error, "S-max_welcome_bytes", f"a tree of {size} bytes", code=Code.LIMIT_EXCEEDED)
+def tree_beside(ratchet_tree: object, settings: Settings, error: type[MLSError]) -> bytes | None:
+    """Return the tree that comes beside a message, if it does: it is kept, so a copy of what its owner could change.
+
+    Raises `error` for one that is larger than one may be, and UsageError for what is no bytes.
+    """
+    if ratchet_tree is None:
+        return None
+    tree = octets_of(ratchet_tree, "a ratchet tree")
+    fits = len(tree) <= settings.max_welcome_bytes
+    require(fits, error, "S-max_welcome_bytes", f"a tree of {len(tree)} bytes", code=Code.LIMIT_EXCEEDED)
+    return tree
 
 
 def verify_returning(*, resync: bool) -> None:

@@ -47,11 +47,11 @@ from mls.events import ProposalReceived
 from mls.header import Header, read_header
 from mls.identity import CredentialPolicy
 from mls.identity.roles import EVERYTHING_ALLOWED, RolePolicy
+from mls.joining import read_group_info, tree_beside
 from mls.messages import (
     AuthenticatedContent,
     ContentType,
     Extension,
-    GroupInfo,
     MLSMessage,
     PrivateMessage,
     ProposalContent,
@@ -60,7 +60,7 @@ from mls.messages import (
     WireFormat,
 )
 from mls.registry import NO_REGISTRY, Registry
-from mls.rules import require, require_here, require_kind
+from mls.rules import require, require_here
 from mls.settings import Settings
 from treekem.wire import decode
 
@@ -304,13 +304,9 @@ class PublicGroup:
 
 def _told(group_info: bytes, ratchet_tree: bytes | None, env: Environment) -> GroupState:
     """Return the group that a GroupInfo message describes, checked as far as it can be."""
-    verify_message(group_info)
-    read_header(group_info, env.settings)
-    fits = ratchet_tree is None or len(ratchet_tree) <= env.settings.max_welcome_bytes
-    require(fits, InvalidGroupInfo, "S-max_welcome_bytes", "the tree is too large", code=Code.LIMIT_EXCEEDED)
-    body, text = decode(MLSMessage, group_info).body, "the message is no GroupInfo"
-    body = require_kind(body, GroupInfo, InvalidGroupInfo, "R-6-06", text, code=Code.WRONG_WIRE_FORMAT)
-    return group_of(body, ratchet_tree, cipher_suite(body.group_context.cipher_suite), env)
+    tree = tree_beside(ratchet_tree, env.settings, InvalidGroupInfo)
+    info = read_group_info(group_info, env.settings)
+    return group_of(info, tree, cipher_suite(info.group_context.cipher_suite), env)
 
 
 def _require_epoch(condition: bool, current: int, received: int) -> None:

@@ -87,7 +87,7 @@ class Outsider:
         The GroupInfo is not verified, for want of the group's state: take it from someone you would take the group id
         and epoch from. Raises MalformedMessage, InvalidGroupInfo, or UsageError if the group does not name this sender.
         """
-        context = read_group_info(group_info, None, self._settings).group_context
+        context = read_group_info(group_info, self._settings).group_context
         fits = context.cipher_suite == self._suite.id
         text = f"the group is of cipher suite {context.cipher_suite}, this sender of {self._suite.id}"
         require(fits, InvalidGroupInfo, "R-12.4.3.1-12", text)

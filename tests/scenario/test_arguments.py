@@ -9,7 +9,8 @@ import pytest
 
 from mls import AcceptAnyone, Add, Client, Group, Invitation, MemoryStore, PreSharedKey, Remove, StagedCommit
 from mls.errors import Code, UnavailableSecret, UsageError
-from tests.support.world import World, records
+from mls.observer import PublicGroup
+from tests.support.world import NOW, World, records
 
 Mistake = Callable[[Client, Group, Any], object]
 
@@ -26,6 +27,18 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "group": (lambda client, _, text: client.group(text), "a group id is bytes, not str"),
     "receive": (lambda client, _, text: client.receive(text), "a message is bytes, not str"),
     "join": (lambda client, _, text: client.join(text), "a message is bytes, not str"),
+    "tree": (
+        lambda client, _, text: client.join(b"\0\1\0\3", text),
+        "a ratchet tree is bytes, not str",
+    ),
+    "tree to join by": (
+        lambda client, group, text: client.join_external(group.group_info(), text),
+        "a ratchet tree is bytes, not str",
+    ),
+    "tree to follow": (
+        lambda _, group, text: PublicGroup.follow(group.group_info(), text, policy=AcceptAnyone()),
+        "a ratchet tree is bytes, not str",
+    ),
     "group's receive": (lambda _, group, text: group.receive(text), "a message is bytes, not str"),
     "injected psk": (
         lambda _, group, text: group.commit([PreSharedKey(text)]),
@@ -72,6 +85,23 @@ def test_messages_may_come_in_any_kind_of_octets() -> None:
     alice, bob = World().group(2)
     octets: Any = bytearray(alice.encrypt(b"hello"))
     assert bob.receive(octets) is not None
+
+
+@pytest.mark.parametrize("kind", [bytearray, lambda data: memoryview(bytearray(data))])
+def test_trees_may_come_in_any_kind_of_octets_and_are_copied(kind: Any) -> None:  # noqa: ANN401  (of octets)
+    world = World(external_commits=True)
+    (alice,) = world.group(1)
+    bob, tree = world.client("bob"), kind(alice.ratchet_tree)
+    observer = PublicGroup.follow(alice.group_info(ratchet_tree=False), tree, policy=AcceptAnyone(), clock=lambda: NOW)
+    entry = bob.join_external(alice.group_info(ratchet_tree=False), tree)
+    pending = alice.commit([Add(bob.key_package())], tree="beside")
+    beside = kind(pending.ratchet_tree)
+    invitation = bob.join(pending.welcome or b"", beside)
+    tree[:], beside[:] = bytes(len(tree)), bytes(len(beside))
+    assert observer.ratchet_tree == alice.ratchet_tree
+    alice.merge(pending)
+    world.agree(alice, invitation.accept())
+    assert [member.identity for member in entry.members] == [b"member-0", b"bob"]
 
 
 def test_members_are_removed_as_members_or_by_index() -> None:
