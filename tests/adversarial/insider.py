@@ -38,7 +38,7 @@ from mls.messages import (
 from mls.schedule.key_schedule import sender_data_key_and_nonce
 from tests.support.world import World, records
 from treekem.index import LeafIndex
-from treekem.wire import UInt16, decode, encode, encode_as
+from treekem.wire import Bodies, UInt16, decode, encode, encode_as
 
 PUBLIC, PRIVATE = WireFormat.PUBLIC_MESSAGE, WireFormat.PRIVATE_MESSAGE
 GUARD = b"\x10\x20\x30\x40"
@@ -173,9 +173,9 @@ def wrapped(body: PublicMessage | PrivateMessage) -> bytes:
     return encode(MLSMessage(ProtocolVersion.MLS10, body))
 
 
-def public_message(message: bytes) -> PublicMessage:
-    """Return the PublicMessage that a message is."""
-    body = decode(MLSMessage, message).body
+def public_message(message: bytes, bodies: Bodies = ()) -> PublicMessage:
+    """Return the PublicMessage that a message is; `bodies` are those of proposals that an application added."""
+    body = decode(MLSMessage, message, bodies=bodies).body
     assert isinstance(body, PublicMessage)
     return body
 

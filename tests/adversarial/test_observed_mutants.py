@@ -8,15 +8,13 @@ from random import Random
 
 import pytest
 
-from mls import AcceptAnyone, MLSError, ProposalReceived, StagedCommit
+from mls import AcceptAnyone, MLSError
 from mls.errors import UsageError
-from mls.observer import Observed, ObservedCommit, PublicGroup
+from mls.observer import PublicGroup
 from mls.receiving import Received
 from tests.adversarial.targets import Target, group_targets
+from tests.support.observing import seen, verdict
 from tests.support.world import NOW
-
-SECRET = frozenset(("R-6.2-03", "R-6.1-15", "R-5.1.3-03", "R-5.1.1-04"))
-"""What takes a secret to see: membership tags, confirmation tags, and path secrets that do not open."""
 
 
 def observer_of(target: Target) -> PublicGroup:
@@ -27,18 +25,6 @@ def observer_of(target: Target) -> PublicGroup:
     waiting = {reference: each.queued for reference, each in target.group._standing.proposals.items()}
     observer._view = replace(observer._view, queue=waiting)
     return observer
-
-
-def seen(observer: PublicGroup, message: bytes) -> MLSError | Observed:
-    """Return the error that a message ends in, or what it was taken for; what it changed is undone."""
-    before = observer._view
-    try:
-        return observer.receive(message)
-    except MLSError as error:
-        assert observer._view is before
-        return error
-    finally:
-        observer._view = before
 
 
 def judged(target: Target, message: bytes) -> MLSError | Received:
@@ -60,21 +46,6 @@ def mutants(target: Target, n: int, random: Random) -> list[bytes]:
         except UsageError:
             continue  # The structure cannot be encoded: there is no such message.
     return found
-
-
-def verdict(member: object, observed: object) -> str:
-    """Compare what a message came to; assert that a difference is one of secrets."""
-    if isinstance(observed, MLSError):
-        assert isinstance(member, MLSError), observed
-        alike = (type(member), member.rule, member.code) == (type(observed), observed.rule, observed.code)
-        assert alike or member.rule == "R-6.2-03", (member, observed)
-        return "refused alike" if alike else "refused by both"
-    if isinstance(member, MLSError):
-        assert member.rule in SECRET, (member, observed)
-        return "refused by the member"
-    pairs = {ObservedCommit: StagedCommit, ProposalReceived: ProposalReceived}
-    assert isinstance(member, pairs[type(observed)])
-    return "taken by both"
 
 
 @pytest.mark.rfc("R-6.2-03", "R-6.1-15", "R-6.1-13")

@@ -1,12 +1,26 @@
-"""Targets with a live client behind them: messages, as bytes or signed by an insider, Welcomes, and GroupInfos."""
+"""Targets with a live client behind them: messages, as bytes or signed by an insider, Welcomes, and GroupInfos.
+
+One of the groups speaks in types that its application added, too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
-from mls import Add, Client, Group, Invitation, MLSError, PreSharedKey, Remove, StagedCommit, Update
+from mls import (
+    Add,
+    Client,
+    Group,
+    GroupContextExtensions,
+    Invitation,
+    MLSError,
+    PreSharedKey,
+    Remove,
+    StagedCommit,
+    Update,
+)
 from mls.errors import MalformedMessage
 from mls.events import PendingCommit
 from mls.extensions import external_senders
@@ -25,15 +39,17 @@ from mls.messages import (
     WireFormat,
     encode_unsigned,
 )
+from mls.registry import NO_REGISTRY, Registry
 from tests.adversarial.insider import PRIVATE, PUBLIC, Insider, public_message
 from tests.adversarial.targets import OpenedWelcome, bundle_of
 from tests.fuzz.target import Target
+from tests.support.extending import LUNCH, POLL, REGISTRY, RETITLE, TOPIC, Topic
 from tests.support.world import World, copy_of, records
 from treekem.index import LeafIndex
 from treekem.wire import decode, encode, encode_as, struct
 
 GROUP_ID: Final = b"fuzzed"
-SETTINGS: Final = {
+SETTINGS: Final[dict[str, Any]] = {
     "external_commits": True,
     "resync": True,
     "external_senders": True,
@@ -60,8 +76,11 @@ class Receiver:
         self._groups = [self._client.group(group_id) for group_id in self._client.groups]
         self._fingerprints = [group.fingerprint() for group in self._groups]
 
-    def meet(self, act: Callable[[Client], object]) -> None:
-        """Let the client do something: either an MLSError tells of it and nothing has changed, or it worked."""
+    def meet(self, act: Callable[[Client], object]) -> object:
+        """Let the client do something: either an MLSError tells of it and nothing has changed, or it worked.
+
+        Return the error or the outcome.
+        """
         try:
             outcome = act(self._client)
         except MLSError as error:
@@ -69,9 +88,10 @@ class Receiver:
                 raise AssertionError("a refusal changed the group") from error
             if records(self._store) != self._expected:
                 raise AssertionError("a refusal changed the store") from error
-            return
+            return error
         self._settle(outcome)
         self._start()
+        return outcome
 
     def _settle(self, outcome: object) -> None:
         """Go on with what was accepted: that must not fail any more."""
@@ -83,10 +103,14 @@ class Receiver:
 
 
 class Scene:
-    """A group of four in its third epoch, with somebody outside of it, and one member who waits for messages."""
+    """A group of four in its third epoch, with somebody outside of it, and one member who waits for messages.
 
-    def __init__(self) -> None:
-        self.world = World(seed=9420, **SETTINGS)
+    What stands in `registry` all of them know.
+    """
+
+    def __init__(self, registry: Registry = NO_REGISTRY) -> None:
+        self.world = World(seed=9420, registry=registry, **SETTINGS)
+        self.bodies = registry.bodies
         clients = [self.world.client(name) for name in ("alice", "bob", "carol", "dora")]
         self.outside = self.world.client("outside")
         for client in (*clients, self.outside):
@@ -113,49 +137,65 @@ def receive_target() -> Target:
     return Target(
         "receive",
         lambda data: receiver.meet(lambda client: client.receive(data)),
-        lambda: [scene.twin(scene.alice).encrypt(b"hello", authenticated_data=b"data"), *_handshakes(scene)],
+        lambda: [scene.twin(scene.alice).encrypt(b"hello", authenticated_data=b"data"), *handshakes(scene)],
     )
 
 
 def insider_target() -> Target:
-    """Any content, in the name of a member or of somebody outside, signed and sealed as it should be.
+    """Any content, in the name of a member or of somebody outside, signed and sealed as it should be."""
+    return _receiving("receive-insider", Speech(Scene()))
 
-    The first byte chooses the sender and the wire format, the rest is the content, as an AuthenticatedContent has it.
-    """
-    scene = Scene()
-    receiver = Receiver(scene.world, "bob")
-    messages = list(_handshakes(scene))
-    tag = next(each.auth.confirmation_tag for each in map(public_message, messages[::-1]) if each.auth.confirmation_tag)
+
+def registry_target() -> Target:
+    """The same in a group whose application added types of extensions and proposals."""
+    return _receiving("receive-registry", Speech(Scene(REGISTRY)))
+
+
+def _receiving(name: str, speech: Speech) -> Target:
+    receiver = Receiver(speech.scene.world, "bob")
 
     def run(data: bytes) -> None:
-        message = _signed(scene, data, tag)
+        message = speech.message(data)
         if message is not None:
             receiver.meet(lambda client: client.receive(message))
 
-    def seeds() -> Iterable[bytes]:
-        for message in messages:
-            framed = public_message(message).content
-            yield bytes([_SENDERS.index(type(framed.sender))]) + encode_as(Content, framed.content)
+    return Target(name, run, speech.seeds)
 
-    return Target("receive-insider", run, seeds)
+
+class Speech:
+    """Turns any content into a message of a member, or of somebody outside.
+
+    The first byte chooses the sender and the wire format, the rest is the content, as an AuthenticatedContent has it.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self._messages = list(handshakes(scene))
+        tags = (public_message(each, scene.bodies).auth.confirmation_tag for each in reversed(self._messages))
+        self._tag = next(tag for tag in tags if tag)
+
+    def message(self, data: bytes) -> bytes | None:
+        """Return the message, signed and tagged; None where the bytes are no content."""
+        try:
+            content = decode(Content, data[1:], bodies=self.scene.bodies)
+        except MalformedMessage:
+            return None
+        kind, insider = _SENDERS[data[0] % len(_SENDERS)], self.scene.insider
+        wire_format = PRIVATE if data[0] & _PRIVATELY and kind is MemberSender else PUBLIC
+        key = None if kind is MemberSender else self.scene.outside._signature_keys.private
+        framed = insider.framed(content, sender=_sender(kind, insider.leaf))
+        signed = insider.signed(framed, wire_format, tag=self._tag, key=key)
+        return insider.private(signed) if wire_format is PRIVATE else insider.public(signed)
+
+    def seeds(self) -> Iterable[bytes]:
+        """Yield the contents of genuine messages."""
+        for message in self._messages:
+            framed = public_message(message, self.scene.bodies).content
+            yield bytes([_SENDERS.index(type(framed.sender))]) + encode_as(Content, framed.content)
 
 
 _SENDERS: Final = (MemberSender, ExternalSenderIndex, NewMemberProposalSender, NewMemberCommitSender)
 _PRIVATELY: Final = 4
-
-
-def _signed(scene: Scene, data: bytes, tag: bytes | None) -> bytes | None:
-    try:
-        content = decode(Content, data[1:])
-    except MalformedMessage:
-        return None
-    kind = _SENDERS[data[0] % len(_SENDERS)]
-    insider = scene.insider
-    wire_format = PRIVATE if data[0] & _PRIVATELY and kind is MemberSender else PUBLIC
-    key = None if kind is MemberSender else scene.outside._signature_keys.private
-    framed = insider.framed(content, sender=_sender(kind, insider.leaf))
-    signed = insider.signed(framed, wire_format, tag=tag or b"", key=key)
-    return insider.private(signed) if wire_format is PRIVATE else insider.public(signed)
 
 
 def _sender(kind: type, leaf: LeafIndex) -> Sender:
@@ -166,18 +206,22 @@ def _sender(kind: type, leaf: LeafIndex) -> Sender:
     return NewMemberProposalSender() if kind is NewMemberProposalSender else NewMemberCommitSender()
 
 
-def _handshakes(scene: Scene) -> Iterable[bytes]:
+def handshakes(scene: Scene) -> Iterable[bytes]:
     """Yield proposals of every kind and sender, and commits; each is the first message of a copy of its sender."""
     add = Add(scene.world.client("newcomer").key_package())
-    intents = (add, Remove(3), Update(), PreSharedKey(b"password"))
+    own = (POLL.proposal(LUNCH), RETITLE.proposal(Topic(b"soup")), _TITLED) if scene.bodies else ()
+    intents = (add, Remove(3), Update(), PreSharedKey(b"password"), *own)
     yield from (scene.twin(scene.alice).propose(intent).message for intent in intents)
     yield scene.outside.propose_external_add(GROUP_ID, scene.alice.epoch)
     joined = scene.outside.join_external(scene.alice.group_info())
     yield joined.message
     returning = scene.world.open("dora", copy_of(scene.world.stores["dora"]))
     yield returning.join_external(scene.alice.group_info(), resync=True).message
-    for wishes in ((), (add, Remove(3)), (PreSharedKey(b"password"),)):
+    for wishes in ((), (add, Remove(3)), (PreSharedKey(b"password"),), *((each,) for each in own)):
         yield scene.twin(scene.alice).commit(wishes).message
+
+
+_TITLED: Final = GroupContextExtensions((TOPIC.extension(Topic(b"bread")),))
 
 
 # Joining.
@@ -212,7 +256,7 @@ def welcome_insider_target() -> Target:
             hidden = decode(Secretly, data)
         except MalformedMessage:
             return
-        message = opened.sealed_bytes(hidden.secrets, _resigned(insider, hidden.info))
+        message = opened.sealed_bytes(hidden.secrets, resigned(insider, hidden.info))
         receiver.meet(lambda client: client.receive(message))
 
     return Target("join-insider", run, lambda: [encode(Secretly(encode(opened.secrets), encode(opened.info)))])
@@ -225,13 +269,13 @@ def enter_target() -> Target:
     info = decode(MLSMessage, scene.alice.group_info()).body
 
     def run(data: bytes) -> None:
-        message = _GROUP_INFO + _resigned(scene.insider, data)
+        message = GROUP_INFO + resigned(scene.insider, data)
         receiver.meet(lambda client: client.join_external(message).message)
 
     return Target("enter-insider", run, lambda: [encode(info)])
 
 
-_GROUP_INFO: Final = bytes((0, ProtocolVersion.MLS10, 0, WireFormat.GROUP_INFO))
+GROUP_INFO: Final = bytes((0, ProtocolVersion.MLS10, 0, WireFormat.GROUP_INFO))
 """How an MLSMessage begins that is a GroupInfo."""
 
 
@@ -242,7 +286,7 @@ def _invited(scene: Scene) -> tuple[Group, PendingCommit]:
     return scene.alice, pending
 
 
-def _resigned(insider: Insider, data: bytes) -> bytes:
+def resigned(insider: Insider, data: bytes) -> bytes:
     """Sign a GroupInfo anew; what is none stays as it is."""
     try:
         info = decode(GroupInfo, data)

@@ -14,5 +14,5 @@ class Target:
     """
 
     name: str
-    run: Callable[[bytes], None]
+    run: Callable[[bytes], object]
     seeds: Callable[[], Iterable[bytes]]

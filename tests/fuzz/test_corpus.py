@@ -8,7 +8,7 @@ import cbor2
 import pytest
 
 from mls import Client
-from tests.fuzz import groups
+from tests.fuzz import groups, observers
 from tests.fuzz.__main__ import main
 from tests.fuzz.corpus import FOLDER, read_corpus
 from tests.fuzz.registry import targets
@@ -39,6 +39,8 @@ def test_corpus_is_small() -> None:
     [
         (groups.receive_target, 11),
         (groups.insider_target, 6),
+        (groups.registry_target, 9),
+        (observers.observe_target, 10),
         (groups.join_target, 1),
         (groups.welcome_insider_target, 1),
         (groups.enter_target, 1),

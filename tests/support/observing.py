@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mls import AcceptAnyone, Group, Settings
+from mls import AcceptAnyone, Group, ProposalReceived, Settings, StagedCommit
 from mls.crypto import SignatureKeyPair
 from mls.errors import MLSError
 from mls.messages import (
@@ -14,7 +14,7 @@ from mls.messages import (
     ProposalContent,
     Sender,
 )
-from mls.observer import ObservedCommit, PublicGroup
+from mls.observer import Observed, ObservedCommit, PublicGroup
 from tests.adversarial.insider import PUBLIC, refusal
 from tests.support.crafting import Forger
 from tests.support.live import reachable
@@ -28,6 +28,9 @@ OPEN: dict[str, Any] = {
     "external_senders": True,
     "new_member_proposals": True,
 }
+
+SECRET = frozenset(("R-6.2-03", "R-6.1-15", "R-5.1.3-03", "R-5.1.1-04", "R-12.3-05"))
+"""What takes a secret to see: membership tags, confirmation tags, path secrets that do not open, and absent PSKs."""
 
 
 def follow(group: Group, **settings: Any) -> PublicGroup:  # noqa: ANN401  (fields of Settings)
@@ -83,3 +86,30 @@ def assert_refused_alike(observer: PublicGroup, member: Group, message: bytes) -
     for name in ("rule", "code", "authenticated", "leaf", "index"):
         assert getattr(seen, name) == getattr(refused, name), (seen, refused)
     return seen
+
+
+def seen(observer: PublicGroup, message: bytes) -> MLSError | Observed:
+    """Return the error that a message ends in, or what it was taken for; what it changed is undone."""
+    before = observer._view
+    try:
+        return observer.receive(message)
+    except MLSError as error:
+        assert observer._view is before
+        return error
+    finally:
+        observer._view = before
+
+
+def verdict(member: object, observed: object) -> str:
+    """Compare what a message came to; assert that a difference is one of secrets."""
+    if isinstance(observed, MLSError):
+        assert isinstance(member, MLSError), observed
+        alike = (type(member), member.rule, member.code) == (type(observed), observed.rule, observed.code)
+        assert alike or member.rule == "R-6.2-03", (member, observed)
+        return "refused alike" if alike else "refused by both"
+    if isinstance(member, MLSError):
+        assert member.rule in SECRET, (member, observed)
+        return "refused by the member"
+    pairs = {ObservedCommit: StagedCommit, ProposalReceived: ProposalReceived}
+    assert isinstance(member, pairs[type(observed)])
+    return "taken by both"
