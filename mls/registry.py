@@ -137,8 +137,8 @@ class ProposalDefinition(Generic[T]):
     carry a path. `external`: whether external senders may propose it. `verify` raises Refused, or another MLSError, for
     one that is not to be; it judges the same for every member, and is called again where the proposal is committed.
     `apply` returns the group context's extensions after the commit, in the order of the list, behind a
-    GroupContextExtensions; no role policy is asked about them. What is done besides, the application does when it sees
-    it in `Effect.custom`.
+    GroupContextExtensions. Where it changes them, the role policy is asked as though the sender had proposed the new
+    ones. What is done besides, the application does when it sees it in `Effect.custom`.
     RFC 9420 §12.1.8, §13.2, §17.4.
     """
 

@@ -12,7 +12,7 @@ from mls.epoch.environment import Environment
 from mls.epoch.members import PROPOSALS, leaf_nodes, traits_of
 from mls.epoch.state import GroupState
 from mls.errors import Code, InvalidProposal, InvalidProposalList, MLSError
-from mls.messages import CustomProposal, Extension, ExternalSenderIndex, Proposal, Sender
+from mls.messages import CustomProposal, Extension, ExternalSenderIndex, GroupContextExtensions, Proposal, Sender
 from mls.registry import Others, ProposalDefinition, Proposed
 from mls.rules import require, require_present
 from treekem.index import LeafIndex
@@ -84,16 +84,26 @@ def apply_custom(
 ) -> tuple[Extension, ...]:
     """Check the custom proposals of a list, and return the group context's extensions as they leave them.
 
-    Raises what `verify_custom` does, with the place of the proposal. RFC 9420 §12.3, §13.2.
+    Who sends one that changes the extensions needs the leave to change them, as for a GroupContextExtensions proposal.
+    Raises Refused and what `verify_custom` does, with the place of the proposal. RFC 9420 §12.2, §12.3, §13.2.
     """
     for index, (sender, proposal) in enumerate(entries):
         if isinstance(proposal, CustomProposal):
             try:
                 verify_custom(group, sender, proposal, Others(entries, index), env)
                 authorize_proposal(group, proposal, sender, env)
+                extensions = _extensions_after(group, extensions, sender, proposal, env)
             except MLSError as error:
                 error.index = index
                 raise
-            definition = definition_of(proposal, env)
-            extensions = tuple(definition.apply(decode(definition.body, proposal.body), extensions))
     return extensions
+
+
+def _extensions_after(
+    group: GroupState, before: tuple[Extension, ...], sender: Sender, proposal: CustomProposal, env: Environment
+) -> tuple[Extension, ...]:
+    definition = definition_of(proposal, env)
+    after = tuple(definition.apply(decode(definition.body, proposal.body), before))
+    if after != before:
+        authorize_proposal(group, GroupContextExtensions(after), sender, env)
+    return after

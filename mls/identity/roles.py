@@ -36,6 +36,7 @@ class Action(StrEnum):
     UPDATE = "update"
     INJECT_PSK = "inject a PSK into"
     CHANGE_EXTENSIONS = "change the extensions of"
+    """By a GroupContextExtensions proposal, or by one of an application's own types, when it is committed."""
     REINITIALIZE = "reinitialize"
     PROPOSE_OTHERWISE = "make another proposal to"
     """A proposal of a type that the RFC does not define."""
@@ -68,7 +69,8 @@ class Target:
     """What is acted on: a group as it is before, or a party in it.
 
     `party` is who is added or removed, or the actor as it will be after its Update, commit or return. `proposal` is
-    None for what is none.
+    None for what is none; for a proposal of an application's own type that changes the extensions it is first that one,
+    then a GroupContextExtensions with all that it and those before it in the list leave.
     """
 
     group: GroupContext = field(repr=False)

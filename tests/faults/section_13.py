@@ -39,10 +39,15 @@ BEYOND_THE_RFC = [
         "R-13.2-02",
         "a registered type changes nothing",
         Edit(
-            custom.apply_custom,
-            "tuple(definition.apply(decode(definition.body, proposal.body), extensions))",
-            "extensions",
+            custom._extensions_after,
+            "tuple(definition.apply(decode(definition.body, proposal.body), before))",
+            "before",
         ),
+    ),
+    Fault(
+        "R-13.2-02",
+        "roles are not asked about what a registered type changes",
+        Edit(custom._extensions_after, "if after != before:", "if not after:"),
     ),
     Fault(
         "R-13.2-02",
