@@ -36,13 +36,13 @@ from mls.epoch.admission import (
 )
 from mls.epoch.effect import Effect, Member, member_of
 from mls.epoch.environment import Environment
-from mls.epoch.framing import verify_content
+from mls.epoch.framing import verify_content, verify_sender
 from mls.epoch.join import group_of
 from mls.epoch.members import leaf_nodes
 from mls.epoch.proposals import QueuedProposal
 from mls.epoch.public_commit import public_state_after, stage_public_commit
 from mls.epoch.state import GroupState
-from mls.errors import Code, InvalidFraming, InvalidGroupInfo, UsageError, WrongEpoch
+from mls.errors import Code, InvalidFraming, InvalidGroupInfo, InvalidTag, UsageError, WrongEpoch
 from mls.events import ProposalReceived
 from mls.header import Header, read_header
 from mls.identity import CredentialPolicy
@@ -108,11 +108,11 @@ class _View:
 class PublicGroup:
     """A group as anyone can follow it who sees its handshakes in the clear. Made by `PublicGroup.follow`.
 
-    Membership tags and confirmation tags are taken on faith, as checking them takes keys of the group, and so are the
-    secrets of paths and PSKs; everything else that members check of a public handshake is checked here, by the same
-    code. What passes in private is not seen: a commit that covers a proposal sent so cannot be followed, as one that
-    was sent so itself, and a fresh GroupInfo must be told. A call either returns or raises and leaves the group as it
-    was.
+    Membership tags and confirmation tags of the right length are taken on faith, as checking them takes keys of the
+    group, and so are the secrets of paths and PSKs; everything else that members check of a public handshake is checked
+    here, by the same code. What passes in private is not seen: a commit that covers a proposal sent so cannot be
+    followed, as one that was sent so itself, and a fresh GroupInfo must be told. A call either returns or raises and
+    leaves the group as it was.
     """
 
     def __init__(
@@ -287,6 +287,10 @@ class PublicGroup:
         group, sender = self._view.group, message.content.sender
         verify_public_allowed(sender, env)
         content = AuthenticatedContent(WireFormat.PUBLIC_MESSAGE, message.content, message.auth)
+        verify_sender(message.content, WireFormat.PUBLIC_MESSAGE)
+        tag = message.membership_tag
+        fits = tag is None or len(tag) == group.suite.hash_length
+        require(fits, InvalidTag, "R-6.2-03", "the membership tag is of another length than the suite's")
         verify_content(group.suite, content, group.context, group.leaf_node)
         with authenticated(sender):
             verify_not_frozen(self._view.frozen)

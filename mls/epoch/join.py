@@ -80,7 +80,12 @@ from mls.schedule.key_schedule import (
     epoch_secrets_of,
 )
 from mls.schedule.psk import PSK, psk_secret
-from mls.schedule.transcript import confirmation_tag, interim_transcript_hash, verify_confirmation_tag
+from mls.schedule.transcript import (
+    confirmation_tag,
+    interim_transcript_hash,
+    verify_confirmation_tag,
+    verify_tag_length,
+)
 from treekem.hashing import verify_tree_structure
 from treekem.index import LeafIndex, NodeIndex, common_ancestor, direct_path, node_of
 from treekem.nodes import LeafSlot, UpdatePath
@@ -232,8 +237,8 @@ def _verify_keys_above(tree: RatchetTree, index: LeafIndex, keys: Mapping[NodeIn
 def group_of(info: GroupInfo, ratchet_tree: bytes | None, suite: CipherSuite, env: Environment) -> GroupState:
     """Return the group that a GroupInfo and its tree describe, once both have been checked.
 
-    The confirmation tag is not checked: that takes the epoch's secrets. Raises InvalidGroupInfo, InvalidTree,
-    InvalidLeafNode, InvalidSignature, Unsupported or Refused. RFC 9420 §12.4.3.1.
+    Of the confirmation tag the length alone is checked: the rest takes the epoch's secrets. Raises InvalidGroupInfo,
+    InvalidTree, InvalidLeafNode, InvalidSignature, InvalidTag, Unsupported or Refused. RFC 9420 §12.4.3.1.
     """
     context = info.group_context
     fits = context.cipher_suite == suite.id
@@ -244,6 +249,7 @@ def group_of(info: GroupInfo, ratchet_tree: bytes | None, suite: CipherSuite, en
     verify_suite_allowed(suite.id, env.settings)
     verify_extension_count(info.extensions, GROUP_INFO, InvalidGroupInfo, env.settings)
     verify_extension_count(context.extensions, GROUP_CONTEXT, InvalidGroupInfo, env.settings)
+    verify_tag_length(suite, info.confirmation_tag)
     verify_extensions(info.extensions, GROUP_INFO, InvalidGroupInfo, env.registry)
     verify_extensions(context.extensions, GROUP_CONTEXT, InvalidGroupInfo, env.registry)
     tree = _tree_of(info, ratchet_tree, env)

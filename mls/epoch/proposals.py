@@ -19,6 +19,7 @@ from mls.epoch.members import IdentityOf, verify_all_demands, verify_members
 from mls.epoch.state import GroupState, leaf_node_at
 from mls.errors import (
     Code,
+    InvalidKey,
     InvalidLeafNode,
     InvalidProposal,
     InvalidProposalList,
@@ -50,7 +51,7 @@ from mls.messages import (
     UpdateSource,
 )
 from mls.registry import GROUP_CONTEXT, NO_REGISTRY, Registry
-from mls.rules import require, require_kind, require_present
+from mls.rules import refuse, require, require_kind, require_present
 from mls.schedule.psk import PSK
 from treekem.index import LeafIndex
 from treekem.nodes import LeafSlot
@@ -151,9 +152,10 @@ def _verify_proposal(
             require(not lower, InvalidProposal, "R-12.1.5-02", "reinitialization to a lower version")
             verify_extension_count(extensions, GROUP_CONTEXT, InvalidProposal, env.settings, own=strict)
             verify_extensions(extensions, GROUP_CONTEXT, InvalidProposal, env.registry)
-        case ExternalInit():
+        case ExternalInit(kem_output=kem_output):
             joins = not isinstance(queued.sender, MemberSender)
             require(joins, InvalidProposal, "R-12.1.6-02", "a member proposes an external init")
+            _verify_kem_output(group.suite, kem_output)
         case GroupContextExtensions(extensions=extensions):
             verify_group_context_extensions(group, extensions, env, strict=strict)
         case CustomProposal() as custom:
@@ -162,6 +164,15 @@ def _verify_proposal(
             verify_custom(group, queued.sender, custom, (), env)
         case _:
             assert_never(queued.proposal)
+
+
+def _verify_kem_output(suite: CipherSuite, kem_output: bytes) -> None:
+    """§8.3: a kem_output is a public key, which anybody can judge, whoever holds the key to open it."""
+    try:
+        suite.verify_hpke_key(kem_output)
+    except InvalidKey as error:
+        refuse(InvalidProposal, "R-8.3-04", f"kem_output: {error.message}", code=error.code)
+        raise
 
 
 def _verify_update(

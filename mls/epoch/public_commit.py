@@ -40,7 +40,7 @@ from mls.messages import (
     Remove,
 )
 from mls.rules import refuse, require, require_kind, require_present
-from mls.schedule.transcript import confirmed_transcript_hash, interim_transcript_hash
+from mls.schedule.transcript import confirmed_transcript_hash, interim_transcript_hash, verify_tag_length
 from treekem.index import LeafIndex
 from treekem.nodes import UpdatePath
 from treekem.path import apply_path
@@ -108,9 +108,10 @@ def stage_public_commit(
 def public_state_after(group: GroupState, content: AuthenticatedContent, commit: PublicCommit) -> GroupState:
     """Return the public state that a commit leads to. Its confirmation tag is taken on faith: no key is at hand.
 
-    Raises UsageError at the last epoch. RFC 9420 §8.2, §12.4.2.
+    Raises InvalidTag for one that no key could give, and UsageError at the last epoch. RFC 9420 §8.2, §12.4.2.
     """
     suite, tag = group.suite, content.auth.confirmation_tag or b""
+    verify_tag_length(suite, tag)
     provisional = provisional_context(group, commit.tree, commit.applied)
     confirmed = confirmed_transcript_hash(suite, group.interim_transcript_hash, content)
     context = replace(provisional, confirmed_transcript_hash=confirmed)

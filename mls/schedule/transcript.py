@@ -59,6 +59,15 @@ def confirmation_tag(suite: CipherSuite, confirmation_key: ConfirmationKey, conf
     return suite.mac(confirmation_key, confirmed)
 
 
+def verify_tag_length(suite: CipherSuite, tag: bytes) -> None:
+    """Check of a confirmation tag what takes no key: that it is as long as the suite's MACs. Raises InvalidTag.
+
+    RFC 9420 §6.1.
+    """
+    text, code = f"a confirmation tag of {len(tag)} bytes", Code.BAD_CONFIRMATION_TAG
+    require(len(tag) == suite.hash_length, InvalidTag, "R-6.1-15", text, code=code)
+
+
 def verify_confirmation_tag(
     suite: CipherSuite, confirmation_key: ConfirmationKey, confirmed: bytes, tag: bytes
 ) -> None:

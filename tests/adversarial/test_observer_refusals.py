@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from mls import Extension, intents
-from mls.errors import MLSError
+from mls.errors import Code, InvalidProposal, InvalidTag, MLSError
 from mls.messages import (
     Add,
     ApplicationData,
@@ -188,6 +188,32 @@ def test_what_settings_shut_out_is_not_heard(setting: str) -> None:
         follow(alice, **{setting: False}).receive(message)
     assert caught.value.rule in {f"S-{setting}", "R-12.1.8-02"}
     follow(alice).receive(message)
+
+
+@pytest.mark.rfc("R-6.2-03", "R-6.1-15", "B01")
+@pytest.mark.parametrize("length", [0, 1, 31, 33, 255])
+def test_a_tag_of_another_length_can_be_seen(scene: Scene, length: int) -> None:
+    alice, forger = scene.groups[0], scene.forger
+    observer, genuine = follow(alice), public_message(forger.honest())
+    tag = bytes(length)
+    for message, rule, code in (
+        (wrapped(replace(genuine, membership_tag=tag)), "R-6.2-03", Code.BAD_MEMBERSHIP_TAG),
+        (forger.commit(path=forger.path(), tag=tag), "R-6.1-15", Code.BAD_CONFIRMATION_TAG),
+    ):
+        refused = assert_refused_alike(observer, alice, message)
+        assert (type(refused), refused.rule, refused.code) == (InvalidTag, rule, code)
+    watch(observer, wrapped(genuine))
+
+
+@pytest.mark.rfc("R-8.3-04", "N-E09")
+def test_a_kem_output_that_is_no_key_can_be_seen(scene: Scene) -> None:
+    alice = scene.groups[0]
+    observer, outsider = follow(alice), external_scenes.Scene(scene.world, scene.groups).outsider()
+    message = outsider.message()
+    for length, code in ((0, Code.NON_CANONICAL_KEY), (33, Code.NON_CANONICAL_KEY), (32, Code.BAD_KEY)):
+        refused = assert_refused_alike(observer, alice, outsider.changed(message, ExternalInit(bytes(length))))
+        assert (type(refused), refused.rule, refused.code) == (InvalidProposal, "R-8.3-04", code)
+    watch(observer, message)
 
 
 # What an observer cannot see.

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mls import Extension, intents
+from mls import AcceptAnyone, Extension, intents
 from mls.crypto import SUITES
 from mls.epoch.join import join_by_external_commit
 from mls.errors import (
@@ -24,18 +24,21 @@ from mls.messages import (
     ExtensionType,
     ExternalPub,
     GroupInfo,
+    MLSMessage,
     PreSharedKeyID,
+    ProtocolVersion,
     ResumptionPSK,
     ResumptionPSKUsage,
     encode_unsigned,
 )
+from mls.observer import PublicGroup
 from tests.support.crafting import (
     Forger,
 )
 from tests.support.external_scenes import Scene
 from tests.support.scenes import staged
 from tests.support.welcomes import assert_join_refused
-from tests.support.world import World
+from tests.support.world import NOW, World
 from treekem.index import LeafIndex
 from treekem.wire import encode
 
@@ -144,7 +147,7 @@ def signed_info(scene: Scene, info: GroupInfo, member: int = 0) -> GroupInfo:
     return replace(info, signature=forger.suite.sign_with_label(key, b"GroupInfoTBS", encode_unsigned(unsigned)))
 
 
-@pytest.mark.rfc("R-12.4.3.2-02", "R-12.4.3.2-01", "R-12.4.1-12")
+@pytest.mark.rfc("R-12.4.3.2-02", "R-12.4.3.2-01", "R-12.4.1-12", "R-6.1-15", "B01")
 def test_a_joiner_judges_the_group_info(scene: Scene) -> None:
     outsider = scene.outsider()
     info = outsider.info
@@ -167,6 +170,15 @@ def test_a_joiner_judges_the_group_info(scene: Scene) -> None:
     refuse(mismatch, InvalidTree, "R-12.4.3.1-13", Code.TREE_HASH_MISMATCH)
     ahead = signed_info(scene, replace(info, signer=LeafIndex(3)))
     refuse(ahead, InvalidGroupInfo, "R-12.4.3-07", Code.BAD_SIGNATURE)
+    # Who holds no secret of the epoch sees of its tag how long it is, and an observer sees as much.
+    for length in (0, 31, 33):
+        unconfirmed = signed_info(scene, replace(info, confirmation_tag=bytes(length)))
+        refuse(unconfirmed, InvalidTag, "R-6.1-15", Code.BAD_CONFIRMATION_TAG)
+        with pytest.raises(InvalidTag) as caught:
+            PublicGroup.follow(
+                encode(MLSMessage(ProtocolVersion.MLS10, unconfirmed)), policy=AcceptAnyone(), clock=lambda: NOW
+            )
+        assert (caught.value.rule, caught.value.code) == ("R-6.1-15", Code.BAD_CONFIRMATION_TAG)
     # The tree may come beside it.
     env = outsider.client._environment()
     beside = join_by_external_commit(treeless, scene.groups[0].ratchet_tree, outsider.leaf(), env)
