@@ -30,6 +30,7 @@ from treekem.blocks import (
     positions_of,
 )
 from treekem.index import LeafIndex, NodeIndex, level, node_width, root
+from treekem.leaf_node import LeafPart, leaf_parts
 from treekem.nodes import Content, LeafSlot, ParentNode
 
 if TYPE_CHECKING:
@@ -47,12 +48,15 @@ class NodeColumns:
     Methods that take a node index expect one below `2 * n_leaves - 1`.
     """
 
-    __slots__ = ("_stratum", "_top", "n_leaves", "scanned")
+    __slots__ = ("_origin", "_stratum", "_top", "n_leaves", "scanned")
 
-    def __init__(self, n_leaves: int, top: Block, scanned: ScannedTree | None = None) -> None:
+    def __init__(
+        self, n_leaves: int, top: Block, scanned: ScannedTree | None = None, origin: NodeColumns | None = None
+    ) -> None:
         self.n_leaves = n_leaves
         self.scanned = scanned
         """The bytes in which the whole array came, until the first edit."""
+        self._origin = origin
         self._top = top
         self._stratum = _topmost_stratum(n_leaves)
 
@@ -101,6 +105,28 @@ class NodeColumns:
         found = [(int(x), node.encryption_key) for x, node in self.items()]
         return [x for x, _ in found], [key for _, key in found]
 
+    def encoded_leaves(self) -> tuple[list[int], list[bytes]]:
+        """Return the indices of the leaves that are not blank, from left to right, and the encoding of each."""
+        if self.scanned is not None:
+            return self.scanned.leaves()
+        found = [(int(x), slot.encoded) for x, slot in self.leaves()]
+        return [x for x, _ in found], [encoded for _, encoded in found]
+
+    def leaf_parts(self, part: LeafPart) -> tuple[list[int], list[bytes]]:
+        """Return the indices of the leaves that are not blank, from left to right, and a part of each."""
+        if self.scanned is not None:
+            return self.scanned.leaf_parts(part)
+        found, leaves = self.encoded_leaves()
+        return found, [leaf_parts(encoded)[part] for encoded in leaves]
+
+    @property
+    def origin(self) -> NodeColumns:
+        """The array that came in bytes, of which a look at all nodes is cheap, if this one was edited from such a one.
+
+        What is known of the origin, and what changed since, make up what is to be known of this array.
+        """
+        return self if self._origin is None else self._origin
+
     @property
     def n_members(self) -> int:
         """The number of leaves that are not blank."""
@@ -141,7 +167,7 @@ class NodeColumns:
     def replaced(self, changes: Mapping[NodeIndex, Content]) -> NodeColumns:
         """Return an array that differs at the places of `changes`, and forgets the hashes that depend on them."""
         placed = [(*place_of(x), content) for x, content in changes.items()]
-        return NodeColumns(self.n_leaves, _edited(self._top, self._stratum, placed))
+        return NodeColumns(self.n_leaves, _edited(self._top, self._stratum, placed), origin=self._scanned_origin())
 
     def resized(self, n_leaves: int) -> NodeColumns:
         """Return the left end of the array, or the array with blanks to its right. RFC 9420 §7.7."""
@@ -154,7 +180,7 @@ class NodeColumns:
             top = top.children[0]
         if n_leaves < self.n_leaves:
             top = _cropped(top, stratum, n_leaves)
-        return NodeColumns(n_leaves, top)
+        return NodeColumns(n_leaves, top, origin=self._scanned_origin())
 
     def known_digest(self, x: NodeIndex, hash_name: str) -> bytes | None:
         """Return the tree hash of node `x` if it was remembered."""
@@ -224,6 +250,9 @@ class NodeColumns:
         for missing in range(old._stratum + 1, stratum + 1):
             theirs = _block_above(theirs, missing)
         return _differences(ours, theirs, max(stratum, old._stratum), 0)
+
+    def _scanned_origin(self) -> NodeColumns | None:
+        return self if self.scanned is not None else self._origin
 
     def _block(self, stratum: int, number: int) -> Block:
         block = self._top

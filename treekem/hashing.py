@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Final
 
 from treekem.errors import Code, InvalidKey, InvalidTree
 from treekem.index import LeafIndex, NodeIndex, is_in_subtree, is_leaf, leaf_of, leaves_below, left, node_of, right
@@ -17,6 +18,8 @@ from treekem.suite import TreeSuite
 from treekem.tree import RatchetTree
 from treekem.tree_hashes import OriginalHashes, within
 from treekem.wire import encode
+
+_MANY: Final = 256  # From so many members on, one question about all comes before a question about each.
 
 
 def parent_hash(suite: TreeSuite, node: ParentNode, original_sibling_tree_hash: bytes) -> bytes:
@@ -32,10 +35,17 @@ def verify_tree_structure(tree: RatchetTree, suite: TreeSuite) -> None:
     Raises InvalidTree, or InvalidKey for a key that is none. RFC 9420 §12.4.3.1.
     """
     verify_unmerged_leaves(tree)
-    for x, node in tree.parents():
-        verify_parent_key(suite, x, node.encryption_key)
+    verify_parent_keys(tree, suite)
     verify_unique_encryption_keys(tree, suite)
     verify_parent_hashes(tree, suite)
+
+
+def verify_parent_keys(tree: RatchetTree, suite: TreeSuite) -> None:
+    """Check that the suite accepts the public keys of all parents. Raises InvalidKey. RFC 9420 §5.1.1."""
+    if tree.n_members > _MANY and suite.has_good_keys_only([key for _, key in tree.encryption_keys()]):
+        return
+    for x, node in tree.parents():
+        verify_parent_key(suite, x, node.encryption_key)
 
 
 def verify_parent_key(suite: TreeSuite, x: NodeIndex, public_key: bytes) -> None:
@@ -92,6 +102,8 @@ def verify_unique_encryption_keys(tree: RatchetTree, suite: TreeSuite) -> None:
 
     RFC 9420 §12.4.3.1, §16.7.
     """
+    if tree.n_members > _MANY and has_distinct_encryption_keys(tree, suite):
+        return
     holders: dict[bytes, NodeIndex] = {}
     for x, key in tree.encryption_keys():
         first = holders.setdefault(suite.canonical_public_key(key), x)
@@ -99,6 +111,12 @@ def verify_unique_encryption_keys(tree: RatchetTree, suite: TreeSuite) -> None:
         both_leaves = is_leaf(x) and is_leaf(first)
         require(first == x or both_leaves, InvalidTree, "R-12.4.3.1-18", message, code=Code.DUPLICATE_KEY)
         require(first == x or not both_leaves, InvalidTree, "R-16.7-01", message, code=Code.DUPLICATE_KEY)
+
+
+def has_distinct_encryption_keys(tree: RatchetTree, suite: TreeSuite) -> bool:
+    """Whether no two nodes have one encryption key, in whatever encoding. Raises InvalidKey. RFC 9420 §16.7."""
+    keys = suite.canonical_public_keys([key for _, key in tree.encryption_keys()])
+    return len(set(keys)) == len(keys)
 
 
 def verify_parent_hashes(tree: RatchetTree, suite: TreeSuite) -> None:

@@ -6,6 +6,7 @@ declared once; what a leaf *means* is judged above. RFC 9420 §5.3, §7.2, §13.
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import NamedTuple
 
 from treekem.wire import UInt16, UInt64, decode_varint, struct
@@ -99,8 +100,18 @@ class LeafParts(NamedTuple):
     """What stands in front in an encoded leaf node, still encoded but for the signature key."""
 
     signature_key: bytes
+    credential_type: bytes
     credential: bytes
     capabilities: bytes
+
+
+class LeafPart(IntEnum):
+    """The places of `LeafParts`, for those who want one of them, of many leaves."""
+
+    SIGNATURE_KEY = 0
+    CREDENTIAL_TYPE = 1
+    CREDENTIAL = 2
+    CAPABILITIES = 3
 
 
 def leaf_parts(encoded: bytes) -> LeafParts:
@@ -114,7 +125,8 @@ def leaf_parts(encoded: bytes) -> LeafParts:
     for _ in range(5):
         end = _behind_vector(encoded, end)
     signature_key = encoded[decode_varint(encoded, key)[1] : credential]
-    return LeafParts(signature_key, encoded[credential:capabilities], encoded[capabilities:end])
+    kind = encoded[credential : credential + 2]
+    return LeafParts(signature_key, kind, encoded[credential:capabilities], encoded[capabilities:end])
 
 
 def _behind_vector(data: bytes, offset: int) -> int:

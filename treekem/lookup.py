@@ -34,9 +34,9 @@ class Lookup:
         self._trie = trie
 
     @classmethod
-    def of(cls, keys: Sequence[bytes], places: Sequence[int]) -> Lookup:
+    def of(cls, keys: Iterable[bytes], places: Sequence[int]) -> Lookup:
         """Return the table of `keys`, each at its place. Time is linear in their number, but for sorting numbers."""
-        return cls(_built(_sorted(keys, places) if len(keys) < _FEW else _sorted_by_numpy(keys, places), 0))
+        return cls(_built(_sorted(keys, places) if len(places) < _FEW else _sorted_by_numpy(keys, places), 0))
 
     def candidates(self, key: bytes) -> Iterator[int]:
         """Yield the places that may hold `key`, among them all that do."""
@@ -85,13 +85,13 @@ def _sorted(keys: Iterable[bytes], places: Iterable[int]) -> bytes:
     return b"".join(_entry(fingerprint, place) for fingerprint, place in sorted(pairs))
 
 
-def _sorted_by_numpy(keys: Sequence[bytes], places: Sequence[int]) -> bytes:
+def _sorted_by_numpy(keys: Iterable[bytes], places: Sequence[int]) -> bytes:
     """Return what `_sorted` does; numpy is loaded for many keys alone."""
     import numpy as np  # noqa: PLC0415  (only large trees want it)
 
-    fingerprints = np.fromiter(map(hash, keys), np.int64, len(keys)) & (1 << _HASH_BITS) - 1
+    fingerprints = np.fromiter(map(hash, keys), np.int64, len(places)) & (1 << _HASH_BITS) - 1
     order = np.argsort(fingerprints, kind="stable")
-    numbers = np.stack([fingerprints[order], np.fromiter(places, np.int64, len(keys))[order]], axis=1)
+    numbers = np.stack([fingerprints[order], np.array(places, np.int64)[order]], axis=1)
     return numbers.astype(">i8").view(np.uint8).reshape(-1, 8)[:, 8 - _OCTETS :].tobytes()
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Final, TypeVar
+from typing import Final, TypeVar, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from treekem.index import NodeIndex, is_leaf, level, node_width
 from treekem.kernels import parent_hashes, places, scan, tree_hashes
 from treekem.kernels.places import EncodedTree
 from treekem.kernels.sha2 import Integers, Octets, lanes_for
+from treekem.leaf_node import LeafPart
 from treekem.nodes import Content, LeafSlot, ParentNode
 from treekem.wire import decode
 
@@ -108,10 +109,31 @@ class ScannedTree:
         """Return the indices of the nodes that are not blank, from left to right, and the public key of each."""
         present = np.flatnonzero(self.places[places.LENGTH] > 0)
         starts = self.places[places.KEY_START][present]
-        stops = starts + self.places[places.KEY_LENGTH][present]
-        data = self.data
-        keys = [data[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
-        return present.tolist(), keys
+        return present.tolist(), self._slices(starts, starts + self.places[places.KEY_LENGTH][present])
+
+    def leaf_parts(self, part: LeafPart) -> tuple[list[int], list[bytes]]:
+        """Return the indices of the leaves that are not blank, from left to right, and a part of each."""
+        present = 2 * np.flatnonzero(self.places[places.LENGTH, ::2] > 0)
+        cuts = np.zeros((4, len(present)), np.int32)
+        scan.cut_leaves(np.frombuffer(self.data, np.uint8), self.places[places.START][present], cuts)
+        match part:
+            case LeafPart.SIGNATURE_KEY:
+                starts, stops = cuts[0], cuts[1]
+            case LeafPart.CREDENTIAL_TYPE:
+                starts, stops = cuts[1], cuts[1] + 2
+            case LeafPart.CREDENTIAL:
+                starts, stops = cuts[1], cuts[2]
+            case LeafPart.CAPABILITIES:
+                starts, stops = cuts[2], cuts[3]
+            case _:
+                assert_never(part)
+        return present.tolist(), self._slices(starts, stops)
+
+    def leaves(self) -> tuple[list[int], list[bytes]]:
+        """Return the indices of the leaves that are not blank, from left to right, and the encoding of each."""
+        present = 2 * np.flatnonzero(self.places[places.LENGTH, ::2] > 0)
+        starts = self.places[places.START][present]
+        return present.tolist(), self._slices(starts, starts + self.places[places.LENGTH][present])
 
     def present_in_blocks(self, stratum: int) -> list[int]:
         """Return a mask per block of a stratum of `treekem.columns`, with a bit for each node that is not blank."""
@@ -181,6 +203,10 @@ class ScannedTree:
         valid = np.zeros(n_links, np.bool_)
         parent_hashes.check_links(lanes, tree, links, originals, hashes, valid)
         return links[0], valid
+
+    def _slices(self, starts: Integers, stops: Integers) -> list[bytes]:
+        data = self.data
+        return [data[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
 
     def _encoded(self) -> EncodedTree:
         return EncodedTree(np.frombuffer(self.data, np.uint8), self.places)

@@ -6,7 +6,7 @@ RFC 9420 §5.1, §5.1.3, §7.4, §8.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -88,4 +88,10 @@ class TreeSuite(Protocol):
         """Check that the suite accepts an HPKE public key. Raises InvalidKey."""
 
     def canonical_public_key(self, public_key: bytes) -> bytes:
-        """Return the one encoding that all encodings of the same HPKE public key share."""
+        """Return the one encoding that all encodings of the same HPKE public key share. Raises InvalidKey."""
+
+    def canonical_public_keys(self, public_keys: Sequence[bytes]) -> list[bytes]:
+        """Return that encoding of each of many keys. Raises InvalidKey."""
+
+    def has_good_keys_only(self, public_keys: Collection[bytes]) -> bool:
+        """Whether one look at many HPKE public keys tells that each is accepted; else every key is to be judged."""

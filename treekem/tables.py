@@ -15,21 +15,33 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from treekem.columns import NodeColumns
 from treekem.index import NodeIndex
+from treekem.leaf_node import LeafPart, leaf_parts
 from treekem.lookup import Lookup
 from treekem.nodes import Content, LeafSlot, ParentNode
 from treekem.suite import TreeSuite
 
-LeafKey = Callable[[LeafSlot], bytes]
-"""A key of a leaf, such as its signature key or its identity; equal functions make equal tables."""
+LeafTraits = Callable[[bytes, bytes], frozenset[int]]
+"""The traits of a leaf, such as the types that it supports, by the type of its credential and its capabilities.
 
-LeafTraits = Callable[[LeafSlot], frozenset[int]]
-"""The traits of a leaf, such as the types that it supports; equal functions make equal tables."""
+Both are as encoded; equal functions make equal tables.
+"""
 
 Change = tuple[NodeIndex, Content, Content]
 """A place, what was there, and what is there now."""
 
 _Value = TypeVar("_Value")
 _PAGE_BITS: Final = 8
+
+
+class LeafKey(Protocol):
+    """A key of a leaf, such as its signature key or its identity; equal ones make equal tables."""
+
+    @property
+    def part(self) -> LeafPart:
+        """The part of the leaf on which alone the key depends."""
+
+    def __call__(self, part: bytes) -> bytes:
+        """Return the key that this part of a leaf has or names."""
 
 
 class Source(Protocol[_Value]):
@@ -69,7 +81,7 @@ class EncryptionKeys:
     def of(self, columns: NodeColumns) -> Lookup:
         """Look at every node."""
         places, keys = columns.encryption_keys()
-        return Lookup.of(list(map(self.suite.canonical_public_key, keys)), places)
+        return Lookup.of(self.suite.canonical_public_keys(keys), places)
 
     def moved(self, value: Lookup, changes: Iterable[Change]) -> Lookup:
         """Look at the nodes whose key changed."""
@@ -84,15 +96,13 @@ class LeafKeys:
 
     def of(self, columns: NodeColumns) -> Lookup:
         """Look at every leaf."""
-        places, keys = [], []
-        for x, slot in columns.leaves():
-            places.append(int(x))
-            keys.append(self.key_of(slot))
-        return Lookup.of(keys, places)
+        places, parts = columns.leaf_parts(self.key_of.part)
+        return Lookup.of(map(self.key_of, parts), places)
 
     def moved(self, value: Lookup, changes: Iterable[Change]) -> Lookup:
         """Look at the leaves that changed."""
-        return _moved(value, _of_leaves(changes), lambda node: self.key_of(node) if isinstance(node, LeafSlot) else b"")
+        leaves = _of_leaves(changes)
+        return _moved(value, leaves, lambda node: key_of_slot(node, self.key_of) if isinstance(node, LeafSlot) else b"")
 
 
 class Census:
@@ -135,21 +145,33 @@ class LeafCensus:
 
     def of(self, columns: NodeColumns) -> Census:
         """Look at every leaf; members have few different sets of traits, so that those are counted."""
-        sets = Counter(self.traits_of(slot) for _, slot in columns.leaves())
+        _, kinds = columns.leaf_parts(LeafPart.CREDENTIAL_TYPE)
+        _, capabilities = columns.leaf_parts(LeafPart.CAPABILITIES)
         counts: Counter[int] = Counter()
-        for traits, count in sets.items():
-            counts.update(dict.fromkeys(traits, count))
+        for parts, count in Counter(zip(kinds, capabilities, strict=True)).items():
+            counts.update(dict.fromkeys(self.traits_of(*parts), count))
         return Census().changed(counts)
 
     def moved(self, value: Census, changes: Iterable[Change]) -> Census:
         """Look at the leaves that changed."""
         differences: Counter[int] = Counter()
         for _, before, now in _of_leaves(changes):
-            gone = self.traits_of(before) if isinstance(before, LeafSlot) else frozenset()
-            come = self.traits_of(now) if isinstance(now, LeafSlot) else frozenset()
+            gone = traits_of_slot(before, self.traits_of) if isinstance(before, LeafSlot) else frozenset()
+            come = traits_of_slot(now, self.traits_of) if isinstance(now, LeafSlot) else frozenset()
             differences.update(come - gone)
             differences.subtract(gone - come)
         return value.changed({trait: difference for trait, difference in differences.items() if difference})
+
+
+def key_of_slot(slot: LeafSlot, key_of: LeafKey) -> bytes:
+    """Return a key of a leaf. Raises what `key_of` does."""
+    return key_of(leaf_parts(slot.encoded)[key_of.part])
+
+
+def traits_of_slot(slot: LeafSlot, traits_of: LeafTraits) -> frozenset[int]:
+    """Return the traits of a leaf. Raises what `traits_of` does."""
+    parts = leaf_parts(slot.encoded)
+    return traits_of(parts.credential_type, parts.capabilities)
 
 
 def _of_leaves(changes: Iterable[Change]) -> Iterator[Change]:

@@ -28,7 +28,18 @@ from treekem.index import (
 from treekem.nodes import Content, LeafSlot, ParentNode, decode_ratchet_tree, encode_ratchet_tree
 from treekem.rules import require
 from treekem.suite import TreeSuite
-from treekem.tables import Census, Change, EncryptionKeys, LeafCensus, LeafKey, LeafKeys, LeafTraits, Source, Table
+from treekem.tables import (
+    Census,
+    Change,
+    EncryptionKeys,
+    LeafCensus,
+    LeafKey,
+    LeafKeys,
+    LeafTraits,
+    Source,
+    Table,
+    key_of_slot,
+)
 
 _Value = TypeVar("_Value")
 _MAX_TABLES: Final = 4  # Encryption keys, signature keys, identities and capabilities.
@@ -115,7 +126,8 @@ class RatchetTree:
 
     def encryption_keys(self) -> Iterator[tuple[NodeIndex, bytes]]:
         """Yield every node that is not blank with its public key, from left to right."""
-        return ((x, node.encryption_key) for x, node in self._columns.items())
+        places, keys = self._columns.encryption_keys()
+        return zip(map(NodeIndex, places), keys, strict=True)
 
     def nodes_with_encryption_key(self, key: bytes, suite: TreeSuite) -> tuple[NodeIndex, ...]:
         """Return the nodes that hold `key`, in whatever encoding, from left to right. Raises InvalidKey.
@@ -137,10 +149,11 @@ class RatchetTree:
 
         Costs are those of `nodes_with_encryption_key`; the tables of a few functions are kept.
         """
-        held = (
-            (leaf_of(NodeIndex(x)), self._content(NodeIndex(x))) for x in self._table(LeafKeys(key_of)).candidates(key)
+        candidates = map(NodeIndex, self._table(LeafKeys(key_of)).candidates(key))
+        held = ((leaf_of(x), self._content(x)) for x in candidates)
+        return tuple(
+            sorted(leaf for leaf, slot in held if isinstance(slot, LeafSlot) and key_of_slot(slot, key_of) == key)
         )
-        return tuple(sorted(leaf for leaf, slot in held if isinstance(slot, LeafSlot) and key_of(slot) == key))
 
     def census(self, traits_of: LeafTraits) -> Census:
         """Return how many leaves have each of the traits that `traits_of` names. Raises what it does.
@@ -312,9 +325,9 @@ class RatchetTree:
         known: Table[_Value] | None = next((each for each in self._tables if each.source == source), None)
         if known is not None and known.columns is self._columns:
             return known.value
-        table = (
-            Table.of(source, self._columns) if known is None else known.at(self._columns, self._since(known.columns))
-        )
+        table = Table.of(source, self._columns.origin) if known is None else known
+        if table.columns is not self._columns:
+            table = table.at(self._columns, self._since(table.columns))
         others = (each for each in self._tables if each is not known)
         self._tables = (table, *islice(others, _MAX_TABLES - 1))
         return table.value

@@ -7,8 +7,9 @@ RFC 9420 §5.1.1; RFC 7748 §5; RFC 8032 §5.1.3, §5.2.3; RFC 9180 §7.1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from treekem.errors import Code, InvalidKey, UsageError
 from treekem.rules import require
@@ -52,6 +53,20 @@ class MontgomeryCurve:
             return public  # The topmost octet alone says that it is below the prime.
         return self.u_coordinate(public).to_bytes(self.length, "little")
 
+    def all_canonical(self, public_keys: Sequence[bytes]) -> list[bytes]:
+        """Return what `canonical` does of each of many keys. Raises InvalidKey."""
+        if not self._have_length(public_keys):
+            return list(map(self.canonical, public_keys))
+        topmost = self.prime >> 8 * (self.length - 1)
+        return [public if public[-1] < topmost else self.canonical(public) for public in public_keys]
+
+    def has_good_keys_only(self, public_keys: Collection[bytes]) -> bool:
+        """Whether `verify_public_key` takes all of these keys."""
+        return self._have_length(public_keys) and _low_order_encodings(self).isdisjoint(public_keys)
+
+    def _have_length(self, public_keys: Collection[bytes]) -> bool:
+        return {self.length}.issuperset(map(len, public_keys))
+
     def verify_form(self, public: bytes) -> None:
         """Check the length, all that is to check of the form. Raises InvalidKey."""
         _verify_length(self.name, public, self.length)
@@ -79,6 +94,19 @@ class MontgomeryCurve:
     def private_key(self, candidates: Iterable[bytes]) -> bytes:
         """Return the first candidate, since all are private keys."""
         return next(iter(candidates))
+
+
+@lru_cache
+def _low_order_encodings(curve: MontgomeryCurve) -> frozenset[bytes]:
+    """Return every string of octets whose u-coordinate is of low order: reduced or not, unused bits set or not."""
+    unused = range(1 << 8 * curve.length - curve.bits)
+    values = (u + multiple for u in curve.low_order for multiple in (0, curve.prime))
+    return frozenset(
+        (bits << curve.bits | value).to_bytes(curve.length, "little")
+        for value in values
+        if value < 1 << curve.bits
+        for bits in unused
+    )
 
 
 # X25519 multiplies by a multiple of 8, and computes alike on Curve25519, with 8 * l points, and its twist, with
@@ -204,6 +232,15 @@ class WeierstrassCurve:
         """Return `public`: the uncompressed form is unique, coordinates at or above the prime are off the curve."""
         self.verify_form(public)
         return public
+
+    def all_canonical(self, public_keys: Sequence[bytes]) -> list[bytes]:
+        """Return `public_keys`, once their form is checked. Raises InvalidKey."""
+        return list(map(self.canonical, public_keys))
+
+    def has_good_keys_only(self, public_keys: Collection[bytes]) -> bool:
+        """Say no: every point is looked at by itself."""
+        del public_keys
+        return False
 
     def verify_form(self, public: bytes) -> None:
         """Check for an uncompressed point of this field: no compressed, hybrid or infinite one. Raises InvalidKey."""

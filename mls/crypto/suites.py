@@ -5,7 +5,7 @@ A new suite is a new row. RFC 9420 §5.1, §5.2, §8, §17.1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeVar
@@ -208,6 +208,17 @@ class CipherSuite:
         An X25519 key with its top bit set is accepted on receipt, but is no second key: compare keys in this form.
         """
         return self.hpke.kem.curve.canonical(public_key)
+
+    def canonical_public_keys(self, public_keys: Sequence[bytes]) -> list[bytes]:
+        """Return that encoding of each of many keys. Raises InvalidKey."""
+        return self.hpke.kem.curve.all_canonical(public_keys)
+
+    def has_good_keys_only(self, public_keys: Collection[bytes]) -> bool:
+        """Whether one look at many HPKE public keys tells that each is accepted; else every key is to be judged.
+
+        Points of NIST curves are looked at one by one, so that the answer is always no.
+        """
+        return self.hpke.kem.curve.has_good_keys_only(public_keys)
 
     def seal_context(self, label: bytes, context: bytes) -> KeyScheduleContext:
         """Digest EncryptContext(label, context) once, for `seal` and `open`."""

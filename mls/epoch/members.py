@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import ClassVar, Final
 
 from mls.crypto import CipherSuite
 from mls.epoch.leaves import Demands, decode_leaf_node, verify_demands
@@ -17,8 +17,7 @@ from mls.identity import CredentialPolicy
 from mls.messages import DEFAULT_EXTENSIONS, DEFAULT_PROPOSALS, Capabilities, Credential, LeafNode
 from mls.rules import require
 from treekem.index import LeafIndex, NodeIndex, is_leaf, leaf_of
-from treekem.leaf_node import LeafParts, leaf_parts
-from treekem.nodes import LeafSlot
+from treekem.leaf_node import LeafPart, leaf_parts
 from treekem.tree import RatchetTree
 from treekem.wire import decode
 
@@ -70,15 +69,15 @@ def verify_signature_keys(tree: RatchetTree, fresh: frozenset[LeafIndex], suite:
     Raises InvalidLeafNode. RFC 9420 §7.3, §16.7.
     """
     slots = ((index, tree.leaf(index)) for index in sorted(fresh))
-    leaves = [(index, slot, signature_key_of(slot)) for index, slot in slots if slot is not None]
+    leaves = [(index, slot, leaf_parts(slot.encoded).signature_key) for index, slot in slots if slot is not None]
     for index, _, key in leaves:
-        holders = tree.leaves_with(key, signature_key_of)
+        holders = tree.leaves_with(key, SIGNATURE_KEY)
         # Leaves that were there before come first, so the fresh one is named.
         other = min(holders, key=lambda leaf: (leaf in fresh, leaf))
         message = f"leaf {index}: its signature key is that of leaf {other}"
         require(other == index, InvalidLeafNode, "R-7.3-13", message, code=Code.DUPLICATE_KEY, leaf=index)
     for index, slot, key in leaves:
-        crossed = _is_encryption_key(tree, key, suite) or bool(tree.leaves_with(slot.encryption_key, signature_key_of))
+        crossed = _is_encryption_key(tree, key, suite) or bool(tree.leaves_with(slot.encryption_key, SIGNATURE_KEY))
         message = f"leaf {index}: a key signs and encrypts at once"
         require(not crossed, InvalidLeafNode, "R-16.7-01", message, code=Code.DUPLICATE_KEY, leaf=index)
 
@@ -103,7 +102,9 @@ def verify_credential_support(tree: RatchetTree, fresh: frozenset[LeafIndex]) ->
         slot = tree.leaf(index)
         if slot is None:
             continue
-        kind, traits = _used_credential(leaf_parts(slot.encoded)), traits_of(slot)
+        parts = leaf_parts(slot.encoded)
+        kind = int.from_bytes(parts.credential_type, "big")
+        traits = traits_of(parts.credential_type, parts.capabilities)
         message = f"leaf {index}: some member does not support credential type {kind}"
         unsupported = Code.UNSUPPORTED_CAPABILITY
         is_common = census.count(CREDENTIALS.start + kind) == tree.n_members
@@ -154,31 +155,32 @@ PROPOSALS: Final = range(0x30000, 0x40000)
 _CAPABILITIES_REMEMBERED: Final = 1024
 
 
-def signature_key_of(slot: LeafSlot) -> bytes:
-    """Return the signature key of a leaf, a key to look it up by."""
-    return leaf_parts(slot.encoded).signature_key
+@dataclass(frozen=True, slots=True)
+class SignatureKey:
+    """The signature key of a leaf, a key to look it up by."""
+
+    part: ClassVar[LeafPart] = LeafPart.SIGNATURE_KEY
+
+    def __call__(self, part: bytes) -> bytes:
+        """Return the key, which is the part of the leaf itself."""
+        return part
 
 
-def traits_of(slot: LeafSlot) -> frozenset[int]:
-    """Return the type of a leaf's credential and the types that it lists, as numbers in the ranges above."""
-    parts = leaf_parts(slot.encoded)
-    return _traits(_used_credential(parts), parts.capabilities)
-
-
-def _used_credential(parts: LeafParts) -> int:
-    return int.from_bytes(parts.credential[:2], "big")
+SIGNATURE_KEY: Final = SignatureKey()
+"""What leaves are looked up by when somebody signs."""
 
 
 @lru_cache(maxsize=_CAPABILITIES_REMEMBERED)
-def _traits(used: int, encoded: bytes) -> frozenset[int]:
-    capabilities = decode(Capabilities, encoded)
+def traits_of(credential_type: bytes, encoded_capabilities: bytes) -> frozenset[int]:
+    """Return the type of a leaf's credential and the types that it lists, as numbers in the ranges above."""
+    capabilities = decode(Capabilities, encoded_capabilities)
     listed = (
         (CREDENTIALS, capabilities.credentials),
         (EXTENSIONS, capabilities.extensions),
         (PROPOSALS, capabilities.proposals),
     )
     supported = (kinds.start + each for kinds, types in listed for each in types)
-    return frozenset((USED_CREDENTIALS.start + used, *supported))
+    return frozenset((USED_CREDENTIALS.start + int.from_bytes(credential_type, "big"), *supported))
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,8 @@ class IdentityOf:
     """The identity of a leaf by the application's policy, a key to look it up by. Raises what the policy does."""
 
     policy: CredentialPolicy
+    part: ClassVar[LeafPart] = LeafPart.CREDENTIAL
 
-    def __call__(self, slot: LeafSlot) -> bytes:
+    def __call__(self, part: bytes) -> bytes:
         """Return the identity that a leaf's credential presents."""
-        return self.policy.identity(decode(Credential, leaf_parts(slot.encoded).credential))
+        return self.policy.identity(decode(Credential, part))

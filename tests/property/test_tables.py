@@ -9,14 +9,17 @@ from random import Random
 import pytest
 
 from mls.crypto import cipher_suite
-from mls.epoch.members import IdentityOf, has_every_member, signature_key_of, traits_of
+from mls.epoch.members import SIGNATURE_KEY, IdentityOf, has_every_member, traits_of
 from mls.identity import AcceptAnyone
 from tests.support.tree_group import leaf_node
+from treekem.columns import NodeColumns
 from treekem.index import NodeIndex, node_width
 from treekem.leaf_node import BasicCredential, Capabilities, Certificate, Credential, X509Credential, leaf_parts
 from treekem.nodes import LeafSlot, ParentNode
+from treekem.scanned import ScannedTree
+from treekem.tables import traits_of_slot
 from treekem.tree import RatchetTree
-from treekem.wire import decode, encode, encode_as
+from treekem.wire import decode, decode_varint, encode, encode_as
 
 SUITE = cipher_suite(1)
 IDENTITY = IdentityOf(AcceptAnyone())
@@ -64,11 +67,11 @@ def check(tree: RatchetTree, random: Random) -> None:
         assert list(tree.nodes_with_encryption_key(key, SUITE)) == held
         assert list(tree.nodes_with_encryption_key(marked, SUITE)) == held
     for key in map(bytes, ([number] for number in range(256))):
-        assert tree.leaves_with(key, signature_key_of) == tuple(x for x, leaf in leaves if leaf.signature_key == key)
+        assert tree.leaves_with(key, SIGNATURE_KEY) == tuple(x for x, leaf in leaves if leaf.signature_key == key)
     for name in (b"a", b"c" * 100, b"x", b"nobody"):
         found = tuple(x for x, leaf in leaves if AcceptAnyone().identity(leaf.credential) == name)
         assert tree.leaves_with(name, IDENTITY) == found
-    counts = Counter(trait for _, slot in tree.leaves() for trait in traits_of(slot))
+    counts = Counter(trait for _, slot in tree.leaves() for trait in traits_of_slot(slot, traits_of))
     census = tree.census(traits_of)
     assert {trait: census.count(trait) for trait in census.traits(range(2**18))} == counts
     for trait in (*counts, 5):
@@ -86,6 +89,24 @@ def test_tables_equal_a_scan_after_random_edits(seed: int) -> None:
         check(tree, random)
         if random.random() < 0.3:
             check(before, random)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_tables_of_a_tree_kept_in_its_bytes_equal_a_scan_before_and_after_edits(seed: int) -> None:
+    random = Random(seed)
+    tree = RatchetTree.of_leaf(fresh_leaf(random))
+    for _ in range(12):
+        tree = edited(tree, random)
+    data = tree.encode()
+    for n_edits in (0, 1, 3, 9):
+        scanned = ScannedTree.of(data, decode_varint(data)[1])
+        assert scanned is not None
+        tree = RatchetTree(NodeColumns.of_scanned(scanned))
+        if random.random() < 0.5:
+            check(tree, random)
+        for _ in range(n_edits):
+            tree = edited(tree, random)
+        check(tree, random)
 
 
 def test_an_encoded_leaf_is_cut_where_its_parts_end() -> None:

@@ -82,6 +82,24 @@ def _scan_entries(data: Octets, start: int, end: int, places: Integers, first: i
 
 
 @kernel
+def cut_leaves(data: Octets, starts: Integers, cuts: Integers) -> None:
+    """Write where the parts in front of each LeafNode begin and stop; the leaves at `starts` were scanned before.
+
+    The rows of `cuts` are the beginning of the signature key, behind its header, and the ends of the signature key, the
+    credential and the capabilities. RFC 9420 §7.2.
+    """
+    end = len(data)
+    for i in range(len(starts)):
+        cuts[0, i], start = _vector(data, _vector(data, starts[i], end)[1], end)
+        cuts[1, i] = start
+        start = _vector(data, start + 2, end)[1]
+        cuts[2, i] = start
+        for _ in range(_N_CAPABILITIES):
+            start = _vector(data, start, end)[1]
+        cuts[3, i] = start
+
+
+@kernel
 def _record(places: Integers, x: int, field: int, value: int) -> None:
     if x < places.shape[1]:
         places[field, x] = value

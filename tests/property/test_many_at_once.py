@@ -1,0 +1,112 @@
+"""A question about all nodes or members at once has the answer that questions about each of them have."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from mls.crypto import SUITES, cipher_suite
+from mls.crypto.curves import MontgomeryCurve
+from mls.errors import InvalidKey, MLSError
+from tests.property.test_tree_kernels import grown, kept, scanned
+from tests.rfc9420.test_section_5_1 import encodings, low_order_keys
+from tests.support.entropy import DeterministicEntropy
+from tests.support.tree_builder import key_named, leaf_named, parent_named, with_parent
+from treekem.hashing import has_distinct_encryption_keys, verify_parent_keys, verify_unique_encryption_keys
+from treekem.index import LeafIndex, NodeIndex, node_of
+from treekem.tree import RatchetTree
+
+SUITE = cipher_suite(1)
+
+
+@pytest.mark.parametrize("suite_id", SUITES)
+@pytest.mark.rfc("N-K01", "N-K03", "R-5.1.1-04")
+def test_many_keys_are_judged_as_each_of_them_is(suite_id: int, entropy: DeterministicEntropy) -> None:
+    suite = cipher_suite(suite_id)
+    kem = suite.hpke.kem
+    curve, bad = kem.curve, [suite.generate_key_pair(entropy).public[:-1], bytes(kem.public_length + 1), b""]
+    good = [suite.generate_key_pair(entropy).public for _ in range(3)]
+    if isinstance(curve, MontgomeryCurve):
+        good += [key for u in (2, 18) for key in encodings(u, curve.prime, curve.bits, curve.length)]
+        bad += low_order_keys(kem)
+    for key in good:
+        suite.verify_hpke_key(key)
+    assert suite.has_good_keys_only(good) == isinstance(curve, MontgomeryCurve)
+    assert suite.canonical_public_keys(good) == [suite.canonical_public_key(key) for key in good]
+    for key in bad:
+        with pytest.raises(InvalidKey):
+            suite.verify_hpke_key(key)
+        assert not suite.has_good_keys_only([*good, key])
+        if len(key) != kem.public_length:
+            with pytest.raises(InvalidKey) as refusal:
+                suite.canonical_public_keys([*good, key])
+            assert refusal.value.rule == "R-5.1.1-04"
+
+
+def with_a_key_twice(tree: RatchetTree, random: Random) -> RatchetTree:
+    """Return the tree with a key in two places: of leaves, of parents, or of one of each, in either encoding."""
+    leaves, parents = [leaf for leaf, _ in tree.leaves()], [x for x, _ in tree.parents()]
+    name = random.choice(("again", "a key"))
+    key = key_named(name)
+    marked = key[:-1] + bytes((key[-1] | 0x80 * random.randrange(2),))
+    match random.randrange(3):
+        case 0:
+            return tree.with_nodes(dict.fromkeys(map(node_of, random.sample(leaves, 2)), leaf_named(name)))
+        case 1 if len(parents) > 1:
+            x, y = random.sample(parents, 2)
+            return with_parent(with_parent(tree, x, encryption_key=key), y, encryption_key=marked)
+        case _ if parents:
+            beside = tree.update_leaf(LeafIndex(0), leaf_named(name)).with_nodes({parents[-1]: parent_named("P")})
+            return with_parent(beside, parents[-1], encryption_key=marked)
+    return tree
+
+
+def is_accepted(check: object, *arguments: object) -> bool:
+    assert callable(check)
+    try:
+        check(*arguments)
+    except MLSError:
+        return False
+    return True
+
+
+@pytest.mark.rfc("R-12.4.3.1-18", "R-16.7-01")
+@pytest.mark.parametrize("seed", range(4))
+def test_encryption_keys_of_all_nodes_are_compared_as_node_by_node(seed: int) -> None:
+    random, verdicts = Random(seed), []
+    for number in range(20):
+        tree = grown(100 * seed + number % 7, 40)
+        if number % 2:
+            tree = with_a_key_twice(tree, random)
+        plain = is_accepted(verify_unique_encryption_keys, tree, SUITE)
+        assert has_distinct_encryption_keys(tree, SUITE) == plain
+        assert has_distinct_encryption_keys(kept(scanned(tree.encode())), SUITE) == plain
+        verdicts.append(plain)
+    assert 3 < sum(verdicts) < len(verdicts) - 3
+
+
+@pytest.mark.rfc("R-5.1.1-04", "N-K01")
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_the_keys_of_a_large_tree_are_refused_by_name(is_kept: bool) -> None:
+    tree = RatchetTree.of_leaf(leaf_named("0"))
+    for number in range(1, 300):
+        tree = tree.add_leaf(leaf_named(str(number)))[0]
+    tree = tree.with_nodes({x: parent_named(f"P{x}") for x in map(NodeIndex, (1, 255, 303))})
+
+    def judged(tree: RatchetTree) -> None:
+        told = kept(scanned(tree.encode())) if is_kept else tree
+        verify_parent_keys(told, SUITE)
+        verify_unique_encryption_keys(told, SUITE)
+
+    judged(tree)
+    refused = {
+        "R-5.1.1-04": with_parent(tree, 303, encryption_key=b"short"),
+        "N-K01": with_parent(tree, 1, encryption_key=bytes(32)),
+        "R-12.4.3.1-18": with_parent(tree, 255, encryption_key=key_named("299")),
+        "R-16.7-01": tree.update_leaf(LeafIndex(298), leaf_named("17")),
+    }
+    for rule, bad in refused.items():
+        with pytest.raises(MLSError) as caught:
+            judged(bad)
+        assert caught.value.rule == rule
