@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
-from mls.errors import UsageError
+from mls.errors import MalformedMessage, MLSError, UsageError
 from mls.messages import (
     DEFAULT_EXTENSIONS,
     DEFAULT_PROPOSALS,
@@ -36,7 +36,7 @@ from mls.messages import (
     Proposal,
     Sender,
 )
-from mls.rules import require
+from mls.rules import refuse, require
 from treekem.tree import RatchetTree
 from treekem.wire import Bodies, decode, encode_as
 from treekem.wire.extended import verify_body
@@ -80,6 +80,20 @@ class Proposed(Generic[T]):
     tree: RatchetTree
 
 
+def asked(hook: Callable[[], T], error: type[MLSError], what: str) -> T:
+    """Return what a function of the application answers. Raises what that refuses with, and `error` where it fails.
+
+    It is asked about what others sent, and whatever it stumbles over there must not end the application's own loop.
+    """
+    try:
+        return hook()
+    except MLSError:
+        raise
+    except Exception as failure:
+        refuse(error, "S-registry", f"{what}: what is registered for it fails with {type(failure).__name__}")
+        raise
+
+
 def accept_extension(value: object, place: str) -> None:
     """Accept every body that decodes."""
     del value, place
@@ -102,7 +116,7 @@ class ExtensionDefinition(Generic[T]):
 
     `body` is a struct of the presentation language, or `bytes`. `verify` is called with the decoded body and the place
     of every extension of the type, own and received; it raises Refused, or another MLSError, for one that is not to be.
-    RFC 9420 §13.4.
+    Where it raises anything else, what it was asked about is refused too. RFC 9420 §13.4.
     """
 
     extension_type: int
@@ -126,7 +140,16 @@ class ExtensionDefinition(Generic[T]):
         Raises MalformedMessage.
         """
         data = next((each.extension_data for each in extensions if each.extension_type == self.extension_type), None)
-        return None if data is None else decode(self.body, data)
+        return None if data is None else self.read(data)
+
+    def read(self, data: bytes) -> T:
+        """Return what the data of such an extension says. Raises MalformedMessage."""
+        return asked(lambda: decode(self.body, data), MalformedMessage, self.name)
+
+    @property
+    def name(self) -> str:
+        """The type, for people."""
+        return f"extension type {self.extension_type:#06x}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +159,7 @@ class ProposalDefinition(Generic[T]):
     `body` is a struct of the presentation language, or `bytes`. `needs_path`: whether a commit that covers it must
     carry a path. `external`: whether external senders may propose it. `verify` raises Refused, or another MLSError, for
     one that is not to be; it judges the same for every member, and is called again where the proposal is committed.
+    Where it or `apply` raises anything else, the proposal is an InvalidProposal.
     `apply` returns the group context's extensions after the commit, in the order of the list, behind a
     GroupContextExtensions. Where it changes them, the role policy is asked as though the sender had proposed the new
     ones. What is done besides, the application does when it sees it in `Effect.custom`.
@@ -161,7 +185,12 @@ class ProposalDefinition(Generic[T]):
         """Return what a proposal of this type says. Raises MalformedMessage, or UsageError for another type."""
         if proposal.proposal_type != self.proposal_type:
             raise UsageError(f"a proposal of type {proposal.proposal_type}, not {self.proposal_type}")
-        return decode(self.body, proposal.body)
+        return asked(lambda: decode(self.body, proposal.body), MalformedMessage, self.name)
+
+    @property
+    def name(self) -> str:
+        """The type, for people."""
+        return f"proposal type {self.proposal_type:#06x}"
 
 
 @dataclass(frozen=True, slots=True)

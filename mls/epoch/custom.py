@@ -13,10 +13,9 @@ from mls.epoch.members import PROPOSALS, leaf_nodes, traits_of
 from mls.epoch.state import GroupState
 from mls.errors import Code, InvalidProposal, InvalidProposalList, MLSError
 from mls.messages import CustomProposal, Extension, ExternalSenderIndex, GroupContextExtensions, Proposal, Sender
-from mls.registry import Others, ProposalDefinition, Proposed
+from mls.registry import Others, ProposalDefinition, Proposed, asked
 from mls.rules import require, require_present
 from treekem.index import LeafIndex
-from treekem.wire import decode
 
 Entry = tuple[Sender, Proposal]
 """A proposal of a list, and who sends it."""
@@ -33,8 +32,9 @@ def verify_custom(
     from_outside = isinstance(sender, ExternalSenderIndex)
     text = f"an external sender may not propose type {proposal.proposal_type}"
     require(definition.external or not from_outside, InvalidProposal, "R-12.1.8-05", text)
-    value = decode(definition.body, proposal.body)
-    definition.verify(Proposed(value, sender, others, group.context, group.tree))
+    value = definition.value(proposal)
+    proposed = Proposed(value, sender, others, group.context, group.tree)
+    asked(lambda: definition.verify(proposed), InvalidProposal, definition.name)
 
 
 def definition_of(proposal: CustomProposal, env: Environment) -> ProposalDefinition[object]:
@@ -103,7 +103,16 @@ def _extensions_after(
     group: GroupState, before: tuple[Extension, ...], sender: Sender, proposal: CustomProposal, env: Environment
 ) -> tuple[Extension, ...]:
     definition = definition_of(proposal, env)
-    after = tuple(definition.apply(decode(definition.body, proposal.body), before))
+    value = definition.value(proposal)
+    after = asked(lambda: _extensions(definition.apply(value, before)), InvalidProposal, definition.name)
     if after != before:
         authorize_proposal(group, GroupContextExtensions(after), sender, env)
     return after
+
+
+def _extensions(answer: tuple[Extension, ...]) -> tuple[Extension, ...]:
+    """Return what an `apply` answers with. Raises TypeError where that is no list of extensions."""
+    for each in answer:
+        if not isinstance(each, Extension):
+            raise TypeError(f"{type(each).__name__} is no extension")
+    return tuple(answer)

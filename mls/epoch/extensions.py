@@ -14,7 +14,7 @@ from mls.messages import (
     ExternalSenders,
     RequiredCapabilities,
 )
-from mls.registry import GROUP_CONTEXT, GROUP_INFO, LEAF_NODE, NO_REGISTRY, Registry
+from mls.registry import GROUP_CONTEXT, GROUP_INFO, LEAF_NODE, NO_REGISTRY, Registry, asked
 from mls.rules import require
 from treekem.wire import decode
 
@@ -62,7 +62,8 @@ def _verify_registered(extension: Extension, place: str, error: type[MLSError], 
     if definition is not None:
         at_home = place in definition.places
         require(at_home, error, "R-13.4-08", f"extension {kind} has no place in a {place}")
-        definition.verify(decode(definition.body, extension.extension_data), place)
+        value = definition.read(extension.extension_data)
+        asked(lambda: definition.verify(value, place), error, definition.name)
 
 
 def extension_data(extensions: Iterable[Extension], kind: ExtensionType) -> bytes | None:

@@ -40,7 +40,7 @@ BEYOND_THE_RFC = [
         "a registered type changes nothing",
         Edit(
             custom._extensions_after,
-            "tuple(definition.apply(decode(definition.body, proposal.body), before))",
+            "definition.apply(value, before)",
             "before",
         ),
     ),
@@ -54,8 +54,8 @@ BEYOND_THE_RFC = [
         "the rule of a registered type is not asked",
         Edit(
             custom.verify_custom,
-            "definition.verify(Proposed(value, sender, others, group.context, group.tree))",
-            "pass",
+            "definition.verify(proposed)",
+            "proposed",
         ),
     ),
     Fault(

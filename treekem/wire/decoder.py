@@ -81,7 +81,13 @@ def _rest_decoders(rest: RestShape | None) -> dict[int, Callable[..., tuple[Any,
 
 def _rest_decoder(kind: Callable[[int, bytes], Any], tag: int, body: Callable[..., tuple[Any, int]]) -> Any:  # noqa: ANN401  (a decoder)
     def decode(buf: bytes, pos: int, size: int) -> tuple[Any, int]:
-        _, end = body(buf, pos, size)
+        try:
+            _, end = body(buf, pos, size)
+        except REFUSALS:
+            raise
+        except Exception as failure:
+            # An application's body may ask functions of the application about what others sent.
+            raise MalformedMessage(f"what stands behind {tag} is not read") from failure
         return kind(tag, buf[pos:end]), end
 
     return decode

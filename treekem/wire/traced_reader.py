@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import assert_never
 
-from treekem.errors import Code, MalformedMessage
+from treekem.errors import Code, MalformedMessage, MLSError
 from treekem.rules import require
 from treekem.wire.decoder import REFUSALS, decoder_of
 from treekem.wire.shapes import (
@@ -19,6 +19,7 @@ from treekem.wire.shapes import (
     GivenShape,
     OpaqueShape,
     OptionalShape,
+    RestShape,
     Shape,
     StructShape,
     UIntShape,
@@ -129,15 +130,26 @@ class TracedReader:
         tag = self._read_uint(shape.tag_width)
         members = dict(shape.members)
         if shape.rest is not None and tag in dict(shape.rest.bodies):
-            body = self.pos
-            self._read_part(f".{shape.rest.body}", dict(shape.rest.bodies)[tag], {}, given=False)
-            return shape.rest.kind(tag, self._data[body : self.pos])  # type: ignore[call-arg]  # its two fields
+            return self._read_body(shape.rest, tag)
         rule = "R-2.1-10" if shape.tag_width == 1 else "R-2.1-13"
         self._require(tag in members, rule, Code.UNKNOWN_ENUM, f"{tag} selects nothing", start)
         if len(self._path) == 1:
             self._path[0] = name_of(members[tag])
         self.choose(members[tag])
         return self._read_struct(members[tag], given=False)
+
+    def _read_body(self, rest: RestShape, tag: int) -> object:
+        start = self.pos
+        try:
+            self._read_part(f".{rest.body}", dict(rest.bodies)[tag], {}, given=False)
+        except MLSError:
+            raise
+        except Exception as failure:
+            # It is the application's, and may ask functions of the application about what others sent.
+            message = f"what is registered for {tag:#06x} fails with {type(failure).__name__}"
+            self._require(False, "S-registry", Code.MALFORMED, message, self.pos)  # noqa: FBT003  (as in `refuse`)
+            raise
+        return rest.kind(tag, self._data[start : self.pos])  # type: ignore[call-arg]  # its two fields
 
     def _read_enum(self, shape: EnumShape) -> object:
         start = self.pos
