@@ -11,9 +11,12 @@ that no object reachable from the engine, and no stored byte, derives a consumed
 from __future__ import annotations
 
 import hmac
-from typing import Never, Self
+from collections.abc import Callable
+from typing import Any, Never, Self, TypeVar
 
 from treekem.errors import UsageError
+
+T = TypeVar("T")
 
 
 class Secret:
@@ -68,6 +71,28 @@ class Secret:
 
     def __getstate__(self) -> Never:
         raise TypeError("secrets are not pickled")
+
+
+class PrivateKey(Secret):
+    """A private key, with what a library makes of it: that is made once, and goes when the bytes go."""
+
+    __slots__ = ("_loaded",)
+
+    def __init__(self, material: bytes | bytearray) -> None:
+        super().__init__(material)
+        self._loaded: tuple[Callable[[bytes], Any], Any] | None = None
+
+    def loaded_by(self, load: Callable[[bytes], T]) -> T:
+        """Return what `load` makes of the bytes. Raises UsageError once wiped, and what `load` raises."""
+        if self._loaded is None or self._loaded[0] != load:
+            self._loaded = load, load(self.expose())
+        key: T = self._loaded[1]
+        return key
+
+    def wipe(self) -> None:
+        """Overwrite the bytes with zeros, and forget them and what was made of them."""
+        super().wipe()
+        self._loaded = None
 
 
 def ct_eq(left: Secret | bytes, right: Secret | bytes) -> bool:

@@ -10,13 +10,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from treekem.secrets import Secret
+from treekem.secrets import PrivateKey, Secret
 
 Entropy = Callable[[int], bytes]
 """Returns that many random bytes; `os.urandom` outside tests."""
 
 
-class HPKEPrivateKey(Secret):
+class HPKEPrivateKey(PrivateKey):
     """A serialized HPKE private key (RFC 9180 SerializePrivateKey)."""
 
     __slots__ = ()

@@ -91,10 +91,6 @@ class MontgomeryCurve:
         """Check the length; every string of that length is a private key. Raises InvalidKey."""
         _verify_private(self.name, len(private) == self.length)
 
-    def private_key(self, candidates: Iterable[bytes]) -> bytes:
-        """Return the first candidate, since all are private keys."""
-        return next(iter(candidates))
-
 
 @lru_cache
 def _low_order_encodings(curve: MontgomeryCurve) -> frozenset[bytes]:

@@ -44,6 +44,13 @@ class HPKE:
     kem: DHKEM
     kdf: KDF
     aead: AEAD
+    _suite_id: bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Put the suite's identifier together once."""
+        identifiers = (self.kem.id, self.kdf.id, self.aead.id)
+        suite_id = b"HPKE" + b"".join(identifier.to_bytes(2, "big") for identifier in identifiers)
+        object.__setattr__(self, "_suite_id", suite_id)
 
     def context(self, info: bytes) -> KeyScheduleContext:
         """Digest `info` once, for any number of recipients.
@@ -125,8 +132,3 @@ class HPKE:
         if not isinstance(context, KeyScheduleContext) or context.suite_id != self._suite_id:
             raise UsageError("the seal context was made by another cipher suite")
         return context
-
-    @property
-    def _suite_id(self) -> bytes:
-        identifiers = (self.kem.id, self.kdf.id, self.aead.id)
-        return b"HPKE" + b"".join(identifier.to_bytes(2, "big") for identifier in identifiers)

@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
 from treekem.errors import UsageError
 from treekem.rules import require
+
+_HASHES: Final[Mapping[str, Callable[[bytes], Any]]] = {
+    "sha256": hashlib.sha256,
+    "sha384": hashlib.sha384,
+    "sha512": hashlib.sha512,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +32,8 @@ class KDF:
 
     def hash(self, data: bytes) -> bytes:
         """Return the hash of `data`."""
-        return hashlib.new(self.hash_name, data).digest()
+        digest: bytes = _HASHES[self.hash_name](data).digest()
+        return digest
 
     def mac(self, key: bytes, data: bytes) -> bytes:
         """Return the HMAC of `data` under `key`, at full length."""
@@ -44,11 +53,11 @@ class KDF:
 
         RFC 5869 §2.3; RFC 9420 §8.
         """
+        if 0 < length <= self.hash_length:  # One block, as nearly all secrets are.
+            return hmac.digest(prk, info + b"\x01", self.hash_name)[:length]
+
         self.verify_length(length)
         block = hmac.digest(prk, info + b"\x01", self.hash_name)
-        if length <= self.hash_length:
-            return block[:length]
-
         blocks = [block]
         for counter in range(2, -(-length // self.hash_length) + 1):
             block = hmac.digest(prk, block + info + bytes((counter,)), self.hash_name)

@@ -35,6 +35,17 @@ class DHKEM:
     kdf: KDF = field(repr=False)
     load: Callable[[bytes], DHPrivateKey] = field(repr=False)
     verify_point: Callable[[bytes], None] = field(repr=False)
+    _suite_id: bytes = field(init=False, repr=False)
+    _sk_info: bytes = field(init=False, repr=False)
+    _shared_secret_info: bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Put together once what every derivation begins with."""
+        suite_id = b"KEM" + self.id.to_bytes(2, "big")
+        object.__setattr__(self, "_suite_id", suite_id)
+        object.__setattr__(self, "_sk_info", labeled_info(suite_id, b"sk", b"", self.private_length))
+        shared_secret_info = labeled_info(suite_id, b"shared_secret", b"", self.kdf.hash_length)
+        object.__setattr__(self, "_shared_secret_info", shared_secret_info)
 
     @property
     def private_length(self) -> int:
@@ -51,12 +62,12 @@ class DHKEM:
 
         RFC 9180 §7.1.3.
         """
-        private = self._derive_private_key(ikm)
-        return HPKEKeyPair(HPKEPrivateKey(private), self.load(private).public)
+        private = HPKEPrivateKey(self._derive_private_key(ikm))
+        return HPKEKeyPair(private, self.public_key(private))
 
     def public_key(self, private: HPKEPrivateKey) -> bytes:
         """Return the serialized public key. Raises InvalidKey."""
-        return self._load(private).public
+        return private.loaded_by(self._load).public
 
     def verify_public_key(self, public: bytes) -> None:
         """Check form, group and order of a serialized public key. Raises InvalidKey.
@@ -82,38 +93,31 @@ class DHKEM:
         RFC 9180 §4.1.
         """
         self.curve.verify_form(enc)
-        recipient = self._load(private)
+        recipient = private.loaded_by(self._load)
         return self._agree(recipient, enc, enc + recipient.public)
 
     def _agree(self, key: DHPrivateKey, peer: bytes, kem_context: bytes) -> SharedSecret:
         dh = key.exchange(peer)
         self.curve.verify_shared_secret(dh)
         eae_prk = labeled_extract(self.kdf, self._suite_id, b"", b"eae_prk", dh)
-        info = labeled_info(self._suite_id, b"shared_secret", kem_context, self.kdf.hash_length)
-        return SharedSecret(self.kdf.expand(eae_prk, info, self.kdf.hash_length))
+        return SharedSecret(self.kdf.expand(eae_prk, self._shared_secret_info + kem_context, self.kdf.hash_length))
 
-    def _load(self, private: HPKEPrivateKey) -> DHPrivateKey:
-        serialized = private.expose()
+    def _load(self, serialized: bytes) -> DHPrivateKey:
         self.curve.verify_private_key(serialized)
         return self.load(serialized)
 
     def _derive_private_key(self, ikm: bytes) -> bytes:
         dkp_prk = labeled_extract(self.kdf, self._suite_id, b"", b"dkp_prk", ikm)
+        if isinstance(self.curve, MontgomeryCurve):
+            return self.kdf.expand(dkp_prk, self._sk_info, self.private_length)
         return self.curve.private_key(self._candidates(dkp_prk))
 
     def _candidates(self, dkp_prk: bytes) -> Iterator[bytes]:
-        """Yield the only private key of X25519 and X448, the 256 candidates of a NIST curve."""
+        """Yield the 256 candidates of a NIST curve."""
         length = self.private_length
-        if isinstance(self.curve, MontgomeryCurve):
-            yield self.kdf.expand(dkp_prk, labeled_info(self._suite_id, b"sk", b"", length), length)
-            return
         for counter in range(256):
             info = labeled_info(self._suite_id, b"candidate", bytes((counter,)), length)
             yield self.kdf.expand(dkp_prk, info, length)
-
-    @property
-    def _suite_id(self) -> bytes:
-        return b"KEM" + self.id.to_bytes(2, "big")
 
 
 def labeled_extract(kdf: KDF, suite_id: bytes, salt: bytes, label: bytes, ikm: bytes) -> bytes:
@@ -141,8 +145,8 @@ def draw(entropy: Entropy, length: int) -> bytes:
     return drawn
 
 
-DHKEM_P256 = DHKEM(0x0010, P256, HKDF_SHA256, primitives.NIST_P256.load, primitives.NIST_P256.verify_point)
-DHKEM_P384 = DHKEM(0x0011, P384, HKDF_SHA384, primitives.NIST_P384.load, primitives.NIST_P384.verify_point)
-DHKEM_P521 = DHKEM(0x0012, P521, HKDF_SHA512, primitives.NIST_P521.load, primitives.NIST_P521.verify_point)
+DHKEM_P256 = DHKEM(0x0010, P256, HKDF_SHA256, primitives.NIST_P256.load_dh, primitives.NIST_P256.verify_point)
+DHKEM_P384 = DHKEM(0x0011, P384, HKDF_SHA384, primitives.NIST_P384.load_dh, primitives.NIST_P384.verify_point)
+DHKEM_P521 = DHKEM(0x0012, P521, HKDF_SHA512, primitives.NIST_P521.load_dh, primitives.NIST_P521.verify_point)
 DHKEM_X25519 = DHKEM(0x0020, CURVE25519, HKDF_SHA256, primitives.load_x25519, primitives.accept_every_point)
 DHKEM_X448 = DHKEM(0x0021, CURVE448, HKDF_SHA512, primitives.load_x448, primitives.accept_every_point)

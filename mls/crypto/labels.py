@@ -6,9 +6,12 @@ RFC 9420 §5.1.2, §5.1.3, §5.2, §8.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from treekem.wire import encode_varint
 
 _PREFIX = b"MLS 1.0 "
+_SHORT = tuple(bytes((length,)) for length in range(64))
 
 
 def labelled(label: bytes, content: bytes) -> bytes:
@@ -32,7 +35,13 @@ def kdf_label(length: int, label: bytes, context: bytes) -> bytes:
 
     RFC 9420 §8.
     """
-    return length.to_bytes(2, "big") + vector(_PREFIX + label) + vector(context)
+    return _kdf_label_head(length, label) + vector(context)
+
+
+@lru_cache(maxsize=256)
+def _kdf_label_head(length: int, label: bytes) -> bytes:
+    """Return what stands before the context; there are few labels, and all of them are public."""
+    return length.to_bytes(2, "big") + vector(_PREFIX + label)
 
 
 def vector(data: bytes) -> bytes:
@@ -40,4 +49,4 @@ def vector(data: bytes) -> bytes:
 
     RFC 9420 §2.1.2.
     """
-    return encode_varint(len(data)) + data
+    return (_SHORT[len(data)] if len(data) < len(_SHORT) else encode_varint(len(data))) + data

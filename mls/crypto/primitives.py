@@ -1,14 +1,14 @@
 """AEADs, Diffie-Hellman and raw signatures: the one module that imports `cryptography`.
 
 Callers have checked the form of what comes in (`curves`); what the library refuses nevertheless leaves as an MLSError.
-Private keys are loaded for one use and never cached. RFC 9420 §5.1; RFC 9180 §4.1, §5.2.
+A loaded private key lives as long as the `PrivateKey` that it was loaded from. RFC 9420 §5.1; RFC 9180 §4.1, §5.2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import cast
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, cast
 
 from cryptography.exceptions import InvalidSignature as SignatureMismatch
 from cryptography.exceptions import InvalidTag as TagMismatch
@@ -26,15 +26,18 @@ Verifier = Callable[[bytes, bytes], bool]
 """Whether a signature, the second argument, is one over the content, the first."""
 
 
-@dataclass(frozen=True, slots=True)
-class DHPrivateKey:
-    """A loaded private key: `public` in serialized form, and `exchange(peer)`, DH with a peer of checked form.
+class DHPrivateKey(Protocol):
+    """A loaded private key."""
 
-    The result is all zeros for a peer of low order. Raises InvalidKey for one off the curve.
-    """
+    @property
+    def public(self) -> bytes:
+        """The public key in serialized form."""
 
-    public: bytes
-    exchange: Callable[[bytes], bytes] = field(repr=False)
+    def exchange(self, peer: bytes) -> bytes:
+        """Return DH with a peer of checked form: all zeros for one of low order.
+
+        Raises InvalidKey for one off the curve.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,36 +78,44 @@ AES_256_GCM = AEAD(0x0002, "AES-256-GCM", 32, 12, AESGCM)
 CHACHA20_POLY1305 = AEAD(0x0003, "ChaCha20Poly1305", 32, 12, ChaCha20Poly1305)
 
 
+class _MontgomeryKey:
+    """A private key of X25519 or X448, and what reads points of its curve."""
+
+    __slots__ = ("_key", "_point", "public")
+
+    def __init__(self, key: x25519.X25519PrivateKey | x448.X448PrivateKey, point: Callable[[bytes], Any]) -> None:
+        self._key = key
+        self._point = point
+        self.public = key.public_key().public_bytes_raw()
+
+    def exchange(self, peer: bytes) -> bytes:
+        """Return DH with a peer of the right length."""
+        try:
+            return self._key.exchange(self._point(peer))
+        except ValueError:  # The library refuses an all-zero result; the caller refuses it by its own rule.
+            return bytes(len(peer))
+
+
 def load_x25519(private: bytes) -> DHPrivateKey:
     """Load an X25519 private key of 32 bytes."""
     key = x25519.X25519PrivateKey.from_private_bytes(private)
-
-    def exchange(peer: bytes) -> bytes:
-        point = x25519.X25519PublicKey.from_public_bytes(peer)
-        try:
-            return key.exchange(point)
-        except ValueError:  # The library refuses an all-zero result; the caller refuses it by its own rule.
-            return bytes(32)
-
-    return DHPrivateKey(key.public_key().public_bytes_raw(), exchange)
+    return _MontgomeryKey(key, x25519.X25519PublicKey.from_public_bytes)
 
 
 def load_x448(private: bytes) -> DHPrivateKey:
     """Load an X448 private key of 56 bytes."""
-    key = x448.X448PrivateKey.from_private_bytes(private)
-
-    def exchange(peer: bytes) -> bytes:
-        point = x448.X448PublicKey.from_public_bytes(peer)
-        try:
-            return key.exchange(point)
-        except ValueError:  # As for X25519.
-            return bytes(56)
-
-    return DHPrivateKey(key.public_key().public_bytes_raw(), exchange)
+    return _MontgomeryKey(x448.X448PrivateKey.from_private_bytes(private), x448.X448PublicKey.from_public_bytes)
 
 
 def accept_every_point(public: bytes) -> None:
     """Accept: X25519 and X448 compute with every string of their length."""
+
+
+class SigningKey(NamedTuple):
+    """A loaded private key of a signature scheme, with its serialized public key."""
+
+    key: Any
+    public: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +125,15 @@ class EdDSA:
     load_private: Callable[[bytes], ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey]
     load_public: Callable[[bytes], ed25519.Ed25519PublicKey | ed448.Ed448PublicKey]
 
-    def public_key(self, private: bytes) -> bytes:
-        """Return the public key of a seed."""
-        return self.load_private(private).public_key().public_bytes_raw()
+    def load(self, private: bytes) -> SigningKey:
+        """Load a seed of checked length."""
+        key = self.load_private(private)
+        return SigningKey(key, key.public_key().public_bytes_raw())
 
-    def sign(self, private: bytes, content: bytes) -> bytes:
+    def sign(self, key: SigningKey, content: bytes) -> bytes:
         """Return the signature over `content`, which is deterministic by design."""
-        return self.load_private(private).sign(content)
+        signature: bytes = key.key.sign(content)
+        return signature
 
     def verifier(self, public: bytes) -> Verifier:
         """Parse a public key of checked form for verification."""
@@ -132,6 +145,18 @@ ED25519 = EdDSA(ed25519.Ed25519PrivateKey.from_private_bytes, ed25519.Ed25519Pub
 ED448 = EdDSA(ed448.Ed448PrivateKey.from_private_bytes, ed448.Ed448PublicKey.from_public_bytes)
 
 
+class _NISTKey(NamedTuple):
+    """A private key of a NIST curve, and what reads points of its curve."""
+
+    public: bytes
+    key: ec.EllipticCurvePrivateKey
+    point: Callable[[bytes], ec.EllipticCurvePublicKey]
+
+    def exchange(self, peer: bytes) -> bytes:
+        """Return DH with a peer of checked form. Raises InvalidKey for one off the curve."""
+        return self.key.exchange(ec.ECDH(), self.point(peer))
+
+
 @dataclass(frozen=True, slots=True)
 class NIST:
     """ECDH and ECDSA over a NIST curve, ECDSA with `hash`; private keys are big-endian numbers, checked before."""
@@ -140,26 +165,26 @@ class NIST:
     hash: hashes.HashAlgorithm
     order: int
 
-    def load(self, private: bytes) -> DHPrivateKey:
+    def load_dh(self, private: bytes) -> DHPrivateKey:
         """Load a private key for Diffie-Hellman."""
+        loaded = self.load(private)
+        return _NISTKey(loaded.public, loaded.key, self._point)
+
+    def load(self, private: bytes) -> SigningKey:
+        """Load a private key for signing."""
         key = self._private_key(private)
-        public = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-        return DHPrivateKey(public, lambda peer: key.exchange(ec.ECDH(), self._point(peer)))
+        return SigningKey(key, key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
 
     def verify_point(self, public: bytes) -> None:
         """Check that a point of checked form lies on the curve. Raises InvalidKey."""
         self._point(public)
 
-    def public_key(self, private: bytes) -> bytes:
-        """Return the uncompressed point of a private key."""
-        return self.load(private).public
-
-    def sign(self, private: bytes, content: bytes) -> bytes:
+    def sign(self, key: SigningKey, content: bytes) -> bytes:
         """Return a DER signature: deterministic (RFC 6979), and of the two values of s that verify the lower.
 
         Nonces that depend on key and content alone keep runs with seeded entropy reproducible, and need no generator.
         """
-        signature = self._private_key(private).sign(content, ec.ECDSA(self.hash, deterministic_signing=True))
+        signature: bytes = key.key.sign(content, ec.ECDSA(self.hash, deterministic_signing=True))
         r, s = decode_dss_signature(signature)
         return signature if 2 * s < self.order else encode_dss_signature(r, self.order - s)
 

@@ -15,11 +15,11 @@ from mls.crypto.kem import draw
 from mls.crypto.primitives import Verifier
 from treekem.errors import InvalidSignature
 from treekem.rules import require
-from treekem.secrets import Secret
+from treekem.secrets import PrivateKey
 from treekem.suite import Entropy
 
 
-class SignaturePrivateKey(Secret):
+class SignaturePrivateKey(PrivateKey):
     """A seed of EdDSA, or a number of ECDSA, big-endian and as long as a coordinate."""
 
     __slots__ = ()
@@ -61,7 +61,7 @@ class SignatureScheme:
 
     def public_key(self, private: SignaturePrivateKey) -> bytes:
         """Return the serialized public key. Raises InvalidKey."""
-        return self.algorithm.public_key(self._checked(private))
+        return private.loaded_by(self._load).public
 
     def parse(self, public: bytes) -> VerificationKey:
         """Check a public key's form, order and curve, and prepare it. Raises InvalidKey.
@@ -73,12 +73,11 @@ class SignatureScheme:
 
     def sign(self, private: SignaturePrivateKey, content: bytes) -> bytes:
         """Return the signature over `content`, the same one for the same input. Raises InvalidKey."""
-        return self.algorithm.sign(self._checked(private), content)
+        return self.algorithm.sign(private.loaded_by(self._load), content)
 
-    def _checked(self, private: SignaturePrivateKey) -> bytes:
-        serialized = private.expose()
+    def _load(self, serialized: bytes) -> primitives.SigningKey:
         self.curve.verify_private_key(serialized)
-        return serialized
+        return self.algorithm.load(serialized)
 
 
 ED25519 = SignatureScheme("ed25519", EDWARDS25519, primitives.ED25519)

@@ -114,7 +114,8 @@ class CipherSuite:
         RFC 9420 §8.
         """
         kdf = self.hpke.kdf
-        kdf.verify_length(length)
+        if not 0 < length <= kdf.hash_length:
+            kdf.verify_length(length)
         return kind(kdf.expand(secret.expose(), kdf_label(length, label, context), length))
 
     def derive_secret(self, secret: Secret, label: bytes, kind: type[S]) -> S:

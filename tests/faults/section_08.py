@@ -28,12 +28,12 @@ FAULTS = [
     Fault(
         "R-8-01",
         "a KDFLabel's length takes four bytes",
-        Edit(labels.kdf_label, 'length.to_bytes(2, "big")', 'length.to_bytes(4, "big")'),
+        Edit(labels._kdf_label_head, 'length.to_bytes(2, "big")', 'length.to_bytes(4, "big")'),
     ),
     Fault(
         "R-8-01",
         "a KDFLabel's label has no prefix",
-        Edit(labels.kdf_label, "vector(_PREFIX + label)", "vector(label)"),
+        Edit(labels._kdf_label_head, "vector(_PREFIX + label)", "vector(label)"),
     ),
     Fault(
         "R-8-02",
