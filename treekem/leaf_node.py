@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
-from treekem.wire import UInt16, UInt64, decode_varint, struct
+from treekem.wire import Kept, UInt16, UInt64, decode_varint, struct
 
 
 @struct
@@ -84,7 +84,7 @@ class CommitSource:
 
 
 @struct(tag=1, tag_width=1)
-class LeafNode:
+class LeafNode(Kept):
     """A member's keys, credential and capabilities, signed. RFC 9420 §7.2."""
 
     encryption_key: bytes

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mls.crypto import CipherSuite, SignaturePrivateKey
+from mls.epoch.leaves import decode_leaf_node
 from mls.messages import Extension, GroupContext, LeafNode
 from mls.schedule.key_schedule import EpochSecrets
 from treekem.index import LeafIndex, NodeIndex
 from treekem.secrets import Secret
 from treekem.suite import HPKEPrivateKey
 from treekem.tree import RatchetTree
-from treekem.wire import decode, encode
+from treekem.wire import encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,4 +83,4 @@ def leaf_node_at(tree: RatchetTree, leaf: LeafIndex) -> LeafNode | None:
     if not 0 <= leaf < tree.n_leaves:
         return None
     slot = tree.leaf(leaf)
-    return None if slot is None else decode(LeafNode, slot.encoded)
+    return None if slot is None else decode_leaf_node(slot.encoded)

@@ -8,11 +8,11 @@ from mls.messages.psk import PreSharedKeyID
 from treekem.index import LeafIndex
 from treekem.leaf_node import Extension
 from treekem.nodes import HPKECiphertext
-from treekem.wire import UInt16, UInt64, struct
+from treekem.wire import Kept, UInt16, UInt64, struct
 
 
 @struct
-class GroupContext:
+class GroupContext(Kept):
     """The state of a group in one epoch that all members agree on. RFC 9420 §8.1."""
 
     version: UInt16

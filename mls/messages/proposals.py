@@ -7,7 +7,7 @@ from mls.messages.psk import PreSharedKeyID
 from treekem.index import LeafIndex
 from treekem.leaf_node import Extension, LeafNode
 from treekem.nodes import UpdatePath
-from treekem.wire import UInt16, struct
+from treekem.wire import Kept, UInt16, struct
 
 
 @struct(tag=1, tag_width=2)
@@ -97,7 +97,7 @@ ProposalOrRef = InlineProposal | ProposalRef
 
 
 @struct(tag=3, tag_width=1)
-class Commit:
+class Commit(Kept):
     """Proposals to apply, and new keys for the committer's path. RFC 9420 §12.4."""
 
     proposals: tuple[ProposalOrRef, ...]

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-from treekem.wire import decoder, encoder, shapes
+from mls.epoch import leaves
+from treekem.wire import codec, decoder, encoder, shapes
 
 
 class Stale(Exception):
@@ -242,8 +243,11 @@ def swapped(target: object, code: types.CodeType) -> Iterator[None]:
 
 @contextmanager
 def _forgotten_codec() -> Iterator[None]:
-    """Have decoders and encoders generated anew, within and after."""
-    generated = (decoder.decoder_of, decoder._elements_of, encoder.encoder_of)
+    """Have decoders and encoders generated anew, within and after, and what they decoded forgotten."""
+    generated = (
+        *(decoder.decoder_of, decoder._elements_of, encoder.encoder_of),
+        *(codec._decoder_of, codec._encoder_of_struct, leaves._remembered_leaf),
+    )
     for function in generated:
         function.cache_clear()
     try:

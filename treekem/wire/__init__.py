@@ -16,7 +16,7 @@ treekem.errors.MalformedMessage: a length of 3 where 2 bytes are left at Extensi
 from __future__ import annotations
 
 from treekem.wire.codec import decode, decode_prefix, encode, encode_as
-from treekem.wire.declaration import Encoded, Fixed, Given, UInt8, UInt16, UInt32, UInt64, When, Width, struct
+from treekem.wire.declaration import Encoded, Fixed, Given, Kept, UInt8, UInt16, UInt32, UInt64, When, Width, struct
 from treekem.wire.description import Description, Node, describe
 from treekem.wire.extended import Bodies
 from treekem.wire.varint import decode_varint, encode_varint
@@ -27,6 +27,7 @@ __all__ = [
     "Encoded",
     "Fixed",
     "Given",
+    "Kept",
     "Node",
     "UInt8",
     "UInt16",

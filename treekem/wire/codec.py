@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
+from functools import cache
 from typing import Any, TypeVar, overload
 
 from treekem.errors import Code, MalformedMessage, UsageError
@@ -23,9 +25,13 @@ def encode(value: object) -> bytes:
 
     RFC 9420 §2.1.
     """
-    if declaration_of(type(value)) is None:
+    write = _encoder_of_struct(type(value))  # type: ignore[arg-type]  # every class is hashable
+    if write is None:
         raise UsageError(f"a {type(value).__name__} is not a struct")
-    return encode_as(type(value), value)
+    try:
+        return write(value)
+    except encoder.REFUSALS as refusal:
+        raise _unencodable(type(value), value) from refusal
 
 
 def encode_as(kind: object, value: object) -> bytes:
@@ -33,13 +39,23 @@ def encode_as(kind: object, value: object) -> bytes:
 
     RFC 9420 §2.1.
     """
-    shape = shape_of(kind)
-    write = encoder.encoder_of(shape)
+    write = encoder.encoder_of(shape_of(kind))
     try:
         return write(value)
     except encoder.REFUSALS as refusal:
-        TracedWriter().measure(shape, value)
-        raise UsageError(f"this {name_of(shape)} has no encoding") from refusal
+        raise _unencodable(kind, value) from refusal
+
+
+@cache
+def _encoder_of_struct(kind: Hashable) -> Callable[..., bytes] | None:
+    return None if declaration_of(kind) is None else encoder.encoder_of(shape_of(kind))
+
+
+def _unencodable(kind: object, value: object) -> UsageError:
+    """Return the refusal of a value that its encoder does not take, unless the traced writer raises a better one."""
+    shape = shape_of(kind)
+    TracedWriter().measure(shape, value)
+    return UsageError(f"this {name_of(shape)} has no encoding")
 
 
 @overload
@@ -59,14 +75,15 @@ def decode(kind: object, data: Octets, *, limit: int | None = None, bodies: Bodi
     if limit is not None:
         message = f"{len(data)} bytes where {limit} are allowed"
         require(len(data) <= limit, MalformedMessage, "R-2.1.2-07", message, code=Code.LIMIT_EXCEEDED)
-    shape = _extended(kind, bodies)
-    read, context = decoder.decoder_of(shape), _context(shape, None)
+    read, has_context = _decoder_of(kind, bodies)
+    context = _context(kind, None) if has_context else ()
     try:
         value, end = read(data, 0, len(data), *context)
     except decoder.REFUSALS:
         end = -1
     if end == len(data):
         return value
+    shape = _extended(kind, bodies)
     FaultFinder(data).read_all(shape)
     raise _unexplained(shape)
 
@@ -92,14 +109,15 @@ def decode_prefix(
     data = encoder.octets_of(data)
     if not 0 <= offset <= len(data):
         raise UsageError(f"offset {offset} lies outside of {len(data)} bytes")
-    shape = _extended(kind, bodies)
-    read, context = decoder.decoder_of(shape), _context(shape, given)
+    read, has_context = _decoder_of(kind, bodies)
+    context = _context(kind, given) if has_context else ()
     try:
         value, end = read(data, offset, len(data), *context)
     except decoder.REFUSALS:
         end = len(data) + 1
     if end <= len(data):
         return value, end
+    shape = _extended(kind, bodies)
     FaultFinder(data, offset).read(shape, given=bool(given))
     raise _unexplained(shape)
 
@@ -109,12 +127,17 @@ def _extended(kind: object, bodies: Bodies) -> Shape:
     return extended_shape(shape, bodies) if bodies else shape
 
 
-def _context(shape: Shape, given: bool | None) -> tuple[bool, ...]:
+@cache
+def _decoder_of(kind: object, bodies: Bodies) -> tuple[Callable[..., tuple[Any, int]], bool]:
+    """Return a decoder, and whether it takes one more argument, as its struct depends on its context."""
+    shape = _extended(kind, bodies)
+    return decoder.decoder_of(shape), isinstance(shape, StructShape) and shape.has_context
+
+
+def _context(kind: object, given: bool | None) -> tuple[bool, ...]:
     """Return the last argument of a decoder whose struct depends on its context."""
-    if not (isinstance(shape, StructShape) and shape.has_context):
-        return ()
     if given is None:
-        raise UsageError(f"{name_of(shape)} depends on its context: decode_prefix takes it as `given`")
+        raise UsageError(f"{name_of(shape_of(kind))} depends on its context: decode_prefix takes it as `given`")
     return (given,)
 
 

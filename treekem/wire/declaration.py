@@ -81,6 +81,15 @@ class Encoded:
     kind: object
 
 
+class Kept:
+    """The base of structs that keep their encoding: public ones that are hashed, signed and sent, each as a whole.
+
+    Structs are frozen and the encoding of a value is unique, so that what was decoded, or encoded once, still holds.
+    """
+
+    __slots__ = ("_encoding",)
+
+
 @dataclass(frozen=True, slots=True)
 class Declaration:
     """What `@struct` remembers of a class: its tag, or None, the tag's width in bytes, and whether it is the rest."""

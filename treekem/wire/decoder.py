@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cache
 from struct import unpack_from
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from treekem.errors import MalformedMessage
+from treekem.wire.declaration import Kept
 from treekem.wire.shapes import (
     EncodedShape,
     EnumShape,
@@ -35,6 +36,9 @@ from treekem.wire.shapes import (
 )
 from treekem.wire.source import Source
 from treekem.wire.varint import decode_long_varint
+
+KEEP: Final[Callable[[Kept, bytes], None]] = Kept.__dict__["_encoding"].__set__
+"""Has a struct keep its encoding, past the `__setattr__` that refuses all changes."""
 
 REFUSALS = (IndexError, KeyError, MalformedMessage)
 """What a decoder raises on malformed input."""
@@ -102,6 +106,9 @@ class _Writer:
     def struct_body(self, shape: StructShape) -> str:
         """Read every field, then make the object as its own `__init__` would, through its slots."""
         source = self.source
+        start, keeps = source.local(), issubclass(shape.kind, Kept)
+        if keeps:
+            source.line(f"{start} = pos")
         names: dict[str, str] = {}
         for name, field in shape.fields:
             names[name] = source.local()
@@ -110,6 +117,8 @@ class _Writer:
         source.line(f"{value} = {source.bind(object.__new__)}({source.bind(shape.kind)})")
         for name, variable in names.items():
             source.line(f"{source.bind(shape.kind.__dict__[name].__set__)}({value}, {variable})")
+        if keeps:
+            source.line(f"{source.bind(KEEP)}({value}, buf[{start}:pos])")
         return value
 
     def read(self, shape: Shape, target: str, names: dict[str, str]) -> None:

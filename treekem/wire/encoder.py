@@ -13,7 +13,8 @@ from struct import pack
 from typing import Any, assert_never
 
 from treekem.errors import UsageError
-from treekem.wire.decoder import ARRAY_CODES
+from treekem.wire.declaration import Kept
+from treekem.wire.decoder import ARRAY_CODES, KEEP
 from treekem.wire.shapes import (
     EncodedShape,
     EnumShape,
@@ -52,8 +53,11 @@ def octets_of(value: object) -> bytes:
 def encoder_of(shape: Shape) -> Callable[..., bytes]:
     """Return the encoder of a shape."""
     writer = _Writer()
-    parts = writer.struct_parts(shape) if isinstance(shape, StructShape) else writer.parts(shape, "value")
-    writer.source.line(f"return {writer.joined(parts)}")
+    if isinstance(shape, StructShape) and issubclass(shape.kind, Kept):
+        writer.keep(shape)
+    else:
+        parts = writer.struct_parts(shape) if isinstance(shape, StructShape) else writer.parts(shape, "value")
+        writer.source.line(f"return {writer.joined(parts)}")
     given = ", given=None" if isinstance(shape, StructShape) and shape.has_context else ""
     return writer.source.compile("encode", f"value{given}")
 
@@ -90,6 +94,15 @@ class _Writer:
     def joined(self, parts: list[str]) -> str:
         """Return one expression for all parts."""
         return f'b"".join(({", ".join(parts)},))' if parts else 'b""'
+
+    def keep(self, shape: StructShape) -> None:
+        """Return what the value has kept, or encode it and have the value keep that."""
+        known = self.source.local()
+        self.source.line(f'{known} = getattr(value, "_encoding", None)')
+        with self.source.block(f"if {known} is None or type(value) is not {self.source.bind(shape.kind)}:"):
+            self.source.line(f"{known} = {self.joined(self.struct_parts(shape))}")
+            self.source.line(f"{self.source.bind(KEEP)}(value, {known})")
+        self.source.line(f"return {known}")
 
     def struct_parts(self, shape: StructShape) -> list[str]:
         """Return the parts of every field; another struct with the same fields is still another struct."""
