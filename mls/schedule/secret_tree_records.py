@@ -11,10 +11,9 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from itertools import chain
 
-import cbor2
-
 from mls.crypto import CipherSuite
 from mls.errors import Code, StorageError
+from mls.schedule.canonical import read_canonical, write_canonical
 from mls.schedule.hash_ratchet import MAX_GENERATION, MessageKey, Ratchet, RatchetSecret, SkippedKey
 from treekem.index import LeafIndex, NodeIndex, direct_path, level, node_of, node_width
 from treekem.secrets import Secret
@@ -52,7 +51,7 @@ def ratchet_key(name: RatchetName) -> str:
 
 def encode_node(secret: TreeNodeSecret) -> bytes:
     """Return the record of a node secret."""
-    return cbor2.dumps({"v": _VERSION, "secret": secret.expose()}, canonical=True)
+    return write_canonical({"v": _VERSION, "secret": secret.expose()})
 
 
 def encode_ratchet(ratchet: Ratchet) -> bytes:
@@ -68,13 +67,13 @@ def encode_ratchet(ratchet: Ratchet) -> bytes:
         "floor": ratchet.floor,
         "skipped": skipped,
     }
-    return cbor2.dumps(fields, canonical=True)
+    return write_canonical(fields)
 
 
 def encode_progress(name: RatchetName, ratchet: Ratchet) -> bytes:
     """Return which generations of a ratchet are consumed, without any secret; unambiguous when joined."""
     leaf, kind = name
-    return cbor2.dumps([leaf, str(kind), ratchet.generation, list(ratchet.skipped)], canonical=True)
+    return write_canonical([leaf, str(kind), ratchet.generation, list(ratchet.skipped)])
 
 
 def decode_records(
@@ -157,13 +156,13 @@ def _decode_skipped(suite: CipherSuite, key: str, data: bytes) -> dict[int, Skip
 
 def _fields(key: str, data: bytes) -> Mapping[object, object]:
     try:
-        fields: object = cbor2.loads(data)
-    except (cbor2.CBORError, ValueError, TypeError, RecursionError) as error:
+        fields: object = read_canonical(data)
+    except ValueError as error:
         raise StorageError(f"the record {key} is damaged") from error
     match fields:
         case {"v": int(version)} if version > _VERSION:
             raise StorageError(f"{key} was written by a later version", code=Code.SCHEMA_TOO_NEW)
-        case {"v": 1, **rest}:
+        case {"v": int(version), **rest} if version is not True and version == _VERSION:
             return rest
     raise StorageError(f"the record {key} is damaged")
 

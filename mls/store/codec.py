@@ -10,9 +10,8 @@ from collections.abc import Callable, Sequence
 from types import CodeType, FunctionType
 from typing import Any, Final, TypeVar, cast, get_args, get_origin, get_type_hints
 
-import cbor2
-
 from mls.errors import Code, MLSError, StorageError
+from mls.schedule.canonical import read_canonical, write_canonical
 
 _VERSION: Final = 1
 _LARGEST_INTEGER: Final = 2**64 - 1
@@ -22,7 +21,7 @@ T = TypeVar("T")
 
 def pack(*fields: Any) -> bytes:  # noqa: ANN401  (what CBOR holds)
     """Return a record of the present version."""
-    return cbor2.dumps([_VERSION, *fields], canonical=True)
+    return write_canonical([_VERSION, *fields])
 
 
 def unpack(key: str, record: bytes, build: Callable[..., T]) -> T:
@@ -31,9 +30,11 @@ def unpack(key: str, record: bytes, build: Callable[..., T]) -> T:
     Raises StorageError, naming the key.
     """
     try:
-        version, *fields = cbor2.loads(record)
-    except (cbor2.CBORDecodeError, ValueError, TypeError) as error:
+        version, *fields = read_canonical(record)
+    except (ValueError, TypeError) as error:
         raise StorageError(f"record {key} is not a record", code=Code.CORRUPT) from error
+    if type(version) is not int:
+        raise StorageError(f"record {key} has no version", code=Code.CORRUPT)
     if version != _VERSION:
         raise StorageError(f"record {key} is of version {version}", code=Code.SCHEMA_TOO_NEW)
     try:

@@ -79,6 +79,24 @@ def test_damaged_records_are_refused(damage: Callable[[dict[str, bytes]], object
     assert refusal(SecretTree.restore, SUITE, 4, records, error=StorageError)[1] == Code.CORRUPT
 
 
+@pytest.mark.parametrize("name", ["node/1", "ratchet/3/application"])
+@pytest.mark.rfc("B25")
+def test_records_are_read_as_they_are_written_and_not_otherwise(name: str) -> None:
+    tree = new_tree()
+    consume(tree, D, APPLICATION, 1)
+    record = tree.records()[name]
+    again = cbor2.dumps("v") + cbor2.dumps(1)
+    for other in (
+        record + b"\0",
+        b"\xbf" + record[1:] + b"\xff",
+        bytes([record[0] + 1]) + again + record[1:],
+        b"\x81" * 100_000,
+        cbor2.dumps(cbor2.loads(record) | {"v": 1.0}, canonical=True),
+    ):
+        records = {**tree.records(), name: other}
+        assert refusal(SecretTree.restore, SUITE, 4, records, error=StorageError)[1] == Code.CORRUPT
+
+
 def test_records_of_a_later_version_are_refused() -> None:
     records = new_tree().records()
     records["node/3"] = cbor2.dumps(cbor2.loads(records["node/3"]) | {"v": 2})

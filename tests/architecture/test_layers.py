@@ -41,7 +41,7 @@ LIBRARIES = {
     "numba": ("treekem.kernels",),
     "llvmlite": ("treekem.kernels",),
     "cryptography": ("mls.crypto.primitives", "mls.identity"),
-    "cbor2": ("mls.store", "mls.schedule.secret_tree_records"),
+    "cbor2": ("mls.schedule.canonical",),
     "typer": ("mls.cli",),
     "rich": ("mls.cli",),
 }

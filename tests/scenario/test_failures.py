@@ -257,7 +257,7 @@ def test_a_call_within_a_call_is_refused() -> None:
 # Records that are not what was written.
 
 
-@pytest.mark.parametrize("damage", ["gone", "cut", "garbage", "newer"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "longer", "nested", "garbage", "newer", "unversioned"])
 def test_damaged_records_are_named(damage: str) -> None:
     world = World()
     alice, bob = world.group(2)
@@ -271,8 +271,11 @@ def test_damaged_records_are_named(damage: str) -> None:
         changed = {
             "gone": None,
             "cut": record[:-1],
+            "longer": record + b"\0",
+            "nested": b"\x81" * 100_000,
             "garbage": b"\xff" + record[1:],
             "newer": record[:1] + b"\x18\x63" + record[2:],
+            "unversioned": record[:1] + b"\xf5" + record[2:],
         }[damage]
         store.apply({**whole, name: changed})
         try:
