@@ -94,6 +94,10 @@ class Plan:
         """Return the key pair of a node, as those below it would know it."""
         return self.suite.derive_key_pair(Secret(self.octets("node", x)))
 
+    def open(self, store: Store, settings: Settings) -> Group:
+        """Return the group from the records of a member, who starts the program again."""
+        return Client.open(store, policy=AcceptAnyone(), settings=settings, clock=lambda: NOW).group(self.group_id)
+
 
 class _Stream:
     """Entropy that follows from a plan."""
@@ -261,7 +265,13 @@ class SyntheticGroup:
 
     def open(self, leaf: LeafIndex, store: Store | None = None) -> Group:
         """Return the group as a kept member opens it: from records that the member would have written to `store`."""
-        state, store = self.epoch_state(leaf), MemoryStore() if store is None else store
+        store = MemoryStore() if store is None else store
+        self.write_records(leaf, store)
+        return self.plan.open(store, self.settings)
+
+    def write_records(self, leaf: LeafIndex, store: Store) -> None:
+        """Write what a kept member would have written until now."""
+        state = self.epoch_state(leaf)
         secret_tree = SecretTree(
             state.suite, self.plan.n_leaves, state.secrets.encryption.copy(), limits_of(self.settings)
         )
@@ -271,8 +281,6 @@ class SyntheticGroup:
         signature_key = SignaturePrivateKey(state.own.signature_key.expose())
         records = Standing(state, secret_tree).founding_batch()
         store.apply({CLIENT_KEY: pack_identity(identity, signature_key), **records})
-        client = Client.open(store, policy=AcceptAnyone(), settings=self.settings, clock=lambda: NOW)
-        return client.group(self.plan.group_id)
 
 
 def main(

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from treekem.columns import NodeColumns
 from treekem.index import NodeIndex
@@ -70,6 +70,19 @@ class Table(Generic[_Value]):
     def at(self, columns: NodeColumns, changes: Iterable[Change]) -> Table[_Value]:
         """Return the table of another array, which differs from this one by `changes`. Raises what the source does."""
         return Table(self.source, columns, self.source.moved(self.value, changes))
+
+
+class Shelf:
+    """The tables that a tree shares with all that are edited from it, the one asked last in front.
+
+    A table is brought up to date in either direction, so that one which was made for a commit that is then dropped
+    serves the next one, and the tree that both were made from.
+    """
+
+    __slots__ = ("tables",)
+
+    def __init__(self) -> None:
+        self.tables: tuple[Table[Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from treekem import tree_hashes
 from treekem.blocks import SLOTS_OF_BLOCK
@@ -36,6 +36,7 @@ from treekem.tables import (
     LeafKey,
     LeafKeys,
     LeafTraits,
+    Shelf,
     Source,
     Table,
     key_of_slot,
@@ -55,10 +56,10 @@ class RatchetTree:
 
     __slots__ = ("_changes", "_columns", "_filtered", "_tables")
 
-    def __init__(self, columns: NodeColumns, tables: tuple[Table[Any], ...] = ()) -> None:
+    def __init__(self, columns: NodeColumns, tables: Shelf | None = None) -> None:
         self._columns = columns
-        self._tables = tables
-        """Tables of this tree or of one that it was edited from, the one asked last in front."""
+        self._tables = Shelf() if tables is None else tables
+        """Tables of this tree or of a relative of it."""
         self._changes: tuple[NodeColumns, tuple[Change, ...]] | None = None
         self._filtered: dict[LeafIndex, tuple[tuple[NodeIndex, NodeIndex], ...]] = {}
         """The filtered direct path that was asked for last: a commit asks for its sender's again and again."""
@@ -321,15 +322,16 @@ class RatchetTree:
         return RatchetTree(columns.replaced(changes).resized(n_leaves), self._tables)
 
     def _table(self, source: Source[_Value]) -> _Value:
-        """Return what a source says of this tree: its table, or that of a tree before it, brought up to date."""
-        known: Table[_Value] | None = next((each for each in self._tables if each.source == source), None)
+        """Return what a source says of this tree: its table, or that of a relative, brought up to date."""
+        kept = self._tables.tables
+        known: Table[_Value] | None = next((each for each in kept if each.source == source), None)
         if known is not None and known.columns is self._columns:
             return known.value
         table = Table.of(source, self._columns.origin) if known is None else known
         if table.columns is not self._columns:
             table = table.at(self._columns, self._since(table.columns))
-        others = (each for each in self._tables if each is not known)
-        self._tables = (table, *islice(others, _MAX_TABLES - 1))
+        others = (each for each in kept if each is not known)
+        self._tables.tables = (table, *islice(others, _MAX_TABLES - 1))
         return table.value
 
     def _since(self, old: NodeColumns) -> tuple[Change, ...]:

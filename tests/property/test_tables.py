@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import Random
+from typing import ClassVar
 
 import pytest
 
@@ -13,8 +14,16 @@ from mls.epoch.members import SIGNATURE_KEY, IdentityOf, has_every_member, trait
 from mls.identity import AcceptAnyone
 from tests.support.tree_group import leaf_node
 from treekem.columns import NodeColumns
-from treekem.index import NodeIndex, node_width
-from treekem.leaf_node import BasicCredential, Capabilities, Certificate, Credential, X509Credential, leaf_parts
+from treekem.index import LeafIndex, NodeIndex, node_width
+from treekem.leaf_node import (
+    BasicCredential,
+    Capabilities,
+    Certificate,
+    Credential,
+    LeafPart,
+    X509Credential,
+    leaf_parts,
+)
 from treekem.nodes import LeafSlot, ParentNode
 from treekem.scanned import ScannedTree
 from treekem.tables import traits_of_slot
@@ -107,6 +116,35 @@ def test_tables_of_a_tree_kept_in_its_bytes_equal_a_scan_before_and_after_edits(
         for _ in range(n_edits):
             tree = edited(tree, random)
         check(tree, random)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A key of a leaf that remembers what it was asked for."""
+
+    parts: list[bytes]
+    part: ClassVar[LeafPart] = LeafPart.SIGNATURE_KEY
+
+    def __call__(self, part: bytes) -> bytes:
+        self.parts.append(part)
+        return part
+
+
+def test_a_tree_asks_every_leaf_once_for_all_its_relatives() -> None:
+    random = Random(2)
+    key_of = Asked([])
+    base = RatchetTree.of_leaf(fresh_leaf(random))
+    for _ in range(100):
+        base = base.add_leaf(fresh_leaf(random))[0]
+    for _ in range(3):
+        key = random.randbytes(8)
+        slot = LeafSlot.of(replace(fresh_leaf(random).leaf_node(), signature_key=key))
+        dropped = base.update_leaf(LeafIndex(7), slot)
+        assert dropped.leaves_with(key, key_of) == (7,)
+        assert base.leaves_with(key, key_of) == ()
+        # All members once, then what differs, there and back, and the leaf that was found.
+        assert len(key_of.parts) <= base.n_members + 5
+        del key_of.parts[base.n_members :]
 
 
 def test_an_encoded_leaf_is_cut_where_its_parts_end() -> None:
