@@ -47,7 +47,11 @@ def inspect(
     *,
     kind: Annotated[
         str | None,
-        typer.Option("--as", metavar="TYPE", help="The object's type, such as KeyPackage; guessed if absent."),
+        typer.Option(
+            "--as",
+            metavar="TYPE",
+            help="The object's type, such as KeyPackage; guessed if absent. An unknown name lists all types.",
+        ),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Show every element of long lists.")] = False,
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from types import UnionType
 from typing import Final, get_origin
@@ -52,6 +52,14 @@ _BEGINNING_WITH_ONE: Final[Sequence[type]] = (
 )
 _ONE: Final = b"\x00\x01"
 _HEADSTART: Final = 16  # bytes by which another type must be read further than an MLSMessage to be the better guess
+# Where a type that an application may have added is told, by the field's or the union's name.
+_OPEN_TYPES: Final = {
+    "proposal": "proposal",
+    "credential": "credential",
+    name_of(shape_of(mls.messages.Proposal)): "proposal",
+    name_of(shape_of(mls.messages.Credential)): "credential",
+}
+_UNKNOWN_TYPE: Final = "R-2.1-13"
 _ALIASES: Final = {"ratchettree": "ratchettreeextension"}
 
 
@@ -71,15 +79,17 @@ def inspect_bytes(raw: bytes, type_name: str | None, *, full: bool) -> int:
         return _unrecognised(console, data)
     anatomy = Anatomy(data, full=full)
     tree = anatomy.tree(kind)
-    hint = ", type guessed" if type_name is None and kind is not mls.messages.MLSMessage else ""
+    guessed = ", type guessed" if type_name is None and kind is not mls.messages.MLSMessage else ""
     digest = sha256(data).hexdigest()
-    summary = f"{len(data):,} bytes from {notation}{hint}"
+    summary = f"{len(data):,} bytes from {notation}{guessed}"
     if not _holds_secrets(kind):
         summary += f", sha256 {digest[:16]}…"
     show(console, Text(summary, style="dim"))
     show(console, tree)
     for fault in anatomy.faults:
         _print_fault(console, fault, len(data))
+    for hint in _hints(anatomy, kind, is_named=type_name is not None):
+        show(console, Text(f"  {hint}"))
     return _MALFORMED if anatomy.faults else _OK
 
 
@@ -105,33 +115,43 @@ def read_input(raw: bytes) -> tuple[bytes, str]:
 
 def guess(data: bytes) -> object | None:
     """Return the type that fits the bytes; of malformed ones the type under which most can be read, if that is safe."""
-    reached: dict[type, int] = {}
+    errors: dict[type, MalformedMessage] = {}
     for kind in _GUESSES:
         try:
             decode(kind, data)
         except MalformedMessage as error:
-            reached[kind] = error.offset
+            errors[kind] = error
         else:
             return kind
     if not data.startswith(_ONE):
         return None
+    message = errors[mls.messages.MLSMessage]
+    if message.rule == _UNKNOWN_TYPE and _last_name(message.where) in _OPEN_TYPES:
+        # All is well up to a type of an application's own, behind which nothing can be read.
+        return mls.messages.MLSMessage
+    reached = {kind: error.offset for kind, error in errors.items()}
     reached[mls.messages.MLSMessage] += _HEADSTART
     return max(_BEGINNING_WITH_ONE, key=lambda kind: reached[kind])
 
 
 def kinds() -> dict[str, object]:
     """Return the types that can be named, by their names in lower case."""
-    found: dict[str, object] = {}
-    for module in (nodes, mls.messages):
-        for name, value in vars(module).items():
-            if name.startswith("_") or not _is_wire_type(value):
-                continue
-            found[name.lower()] = value
+    found = {name.lower(): kind for name, kind in _named_types().items()}
     return found | {alias: found[name] for alias, name in _ALIASES.items()}
 
 
+def _named_types() -> dict[str, object]:
+    return {
+        name: value
+        for module in (nodes, mls.messages)
+        for name, value in vars(module).items()
+        if not name.startswith("_") and _is_wire_type(value)
+    }
+
+
 def _is_wire_type(value: object) -> bool:
-    if get_origin(value) is not UnionType and declaration_of(value) is None:
+    declaration = declaration_of(value)
+    if get_origin(value) is not UnionType and (declaration is None or declaration.rest):
         return False
     try:
         shape = shape_of(value)
@@ -155,11 +175,43 @@ def _print_fault(console: Console, fault: Fault, length: int) -> None:
         show(console, Text(f"  after {fault.last_read}, the last part that is whole", style="dim"))
 
 
+def _hints(anatomy: Anatomy, kind: object, *, is_named: bool) -> Iterator[str]:
+    """Yield what else a malformed object may be: another type, or one with parts of an application's own."""
+    others = (each for each in _BEGINNING_WITH_ONE if each is not kind and _is_whole(each, anatomy.data))
+    other = next(others, None) if is_named and anatomy.faults else None
+    if other is not None:
+        yield f"These bytes are {_described(other, anatomy.data)}: leave out --as."
+        return
+    for fault in anatomy.faults:
+        what = _OPEN_TYPES.get(_last_name(fault.where))
+        if what is not None and fault.reason.endswith(f"[{_UNKNOWN_TYPE}]"):
+            number = int.from_bytes(anatomy.data[fault.offset : fault.offset + 2], "big")
+            yield f"Unknown {what} type {number:#06x}: inspect knows the RFC's types only."
+
+
+def _last_name(where: str) -> str:
+    return where.rpartition(".")[2]
+
+
+def _is_whole(kind: type, data: bytes) -> bool:
+    try:
+        decode(kind, data)
+    except MalformedMessage:
+        return False
+    return True
+
+
+def _described(kind: type, data: bytes) -> str:
+    if kind is mls.messages.MLSMessage:
+        return f"an MLSMessage with a {type(decode(mls.messages.MLSMessage, data).body).__name__} in it"
+    return f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}"
+
+
 def _unknown_type(name: str) -> str:
-    names = {key: name_of(shape_of(kind)) for key, kind in kinds().items()}
+    names = {each.lower(): each for each in _named_types()}
     near = difflib.get_close_matches(_folded(name), names, n=3)
     hint = f"; did you mean {' or '.join(names[key] for key in near)}?" if near else ""
-    return f"{name} is no type that is known here{hint}"
+    return f"{name} is no type that is known here{hint}\n  --as takes {', '.join(sorted(names.values()))}."
 
 
 def _unrecognised(console: Console, data: bytes) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from mls import AcceptAnyone, Add, Client, Identity, MemoryStore
+from mls import AcceptAnyone, Add, Client, Identity, MemoryStore, Settings
 from mls.cli.app import app
 from mls.cli.inspection import guess, inspect_bytes, kinds, read_input
 from mls.crypto import cipher_suite
@@ -36,9 +36,10 @@ from mls.messages import (
     WirePathSecret,
 )
 from mls.messages import BasicCredential as Basic
+from mls.registry import ProposalDefinition, Registry
 from tests.support.entropy import DeterministicEntropy
 from treekem.index import LeafIndex
-from treekem.wire import decode, encode
+from treekem.wire import decode, encode, struct
 
 
 class Objects:
@@ -193,6 +194,82 @@ def test_types_are_named_in_any_case(objects: Objects, shown: Shown) -> None:
     assert code == 2
     assert "did you mean KeyPackage" in text
     assert {"proposal", "groupsecrets", "updatepath", "leafnode"} <= kinds().keys()
+
+
+def test_an_unknown_name_is_answered_with_all_that_are_known(objects: Objects, shown: Shown) -> None:
+    code, text = shown(objects.tree, "Nonsense")
+    assert code == 2
+    assert "Nonsense is no type that is known here" in text
+    assert "did you mean" not in text
+    listed = text.partition("--as takes ")[2].replace("\n", " ").rstrip(". ").split(", ")
+    assert {"KeyPackage", "LeafNode", "MLSMessage", "Proposal", "Credential", "RatchetTreeExtension"} <= set(listed)
+    # Each of them can be named, and what has no wire format of its own is not among them.
+    assert [name for name in listed if name.lower() not in kinds()] == []
+    assert not {"CustomProposal", "FramedContentAuthData"} & set(listed)
+    assert shown(objects.key_package, "CustomProposal")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "hint"),
+    [
+        ("KeyPackage", "key_package", "an MLSMessage with a KeyPackage in it"),
+        ("GroupInfo", "group_info", "an MLSMessage with a GroupInfo in it"),
+        ("KeyPackage", "welcome", "an MLSMessage with a Welcome in it"),
+    ],
+)
+def test_who_names_the_wrong_type_is_told_the_right_one(
+    objects: Objects, shown: Shown, name: str, data: str, hint: str
+) -> None:
+    message: bytes = getattr(objects, data)
+    code, text = shown(message, name)
+    assert code == 1
+    assert f"These bytes are {hint}: leave out --as." in text
+    # What is inside, what is taken for what it is, and what is nothing at all need no such hint.
+    inside = message[4:]
+    for bad, kind in ((inside, name), (message, "MLSMessage"), (inside[:-1], name), (b"\x07" + message, name)):
+        assert "leave out" not in shown(bad, kind)[1]
+
+
+def test_who_takes_what_is_inside_for_a_message_is_told(objects: Objects, shown: Shown) -> None:
+    code, text = shown(objects.key_package[4:], "MLSMessage")
+    assert code == 1
+    assert "These bytes are a KeyPackage: leave out --as." in text
+
+
+@struct
+class Poll:
+    """What an application asks a group."""
+
+    question: bytes
+
+
+def test_types_of_an_application_are_told_from_what_is_broken(shown: Shown) -> None:
+    poll = ProposalDefinition(0xF100, Poll, needs_path=False, external=False)
+    registry = Registry(proposals=(poll,))
+    alice = Client.create(
+        MemoryStore(),
+        Identity.basic(b"alice"),
+        policy=AcceptAnyone(),
+        registry=registry,
+        settings=Settings(private_handshakes=False),
+    )
+    room = alice.create_group(b"room")
+    hint = "Unknown proposal type 0xf100: inspect knows the RFC's types only."
+    question = poll.proposal(Poll(b"?"))
+    for data, kind in (
+        (room.propose(question).message, None),
+        (room.commit([question], include=()).message, None),
+        (b"\xf1\x00\x01?", "Proposal"),
+    ):
+        code, text = shown(data, kind)
+        assert (code, hint in text) == (1, True), text
+    # A commit that covers it by its reference says nothing of its type.
+    assert shown(room.commit().message)[0] == 0
+    code, text = shown(b"\x77\x77\x02me", "Credential")
+    assert (code, "Unknown credential type 0x7777: inspect knows the RFC's types only." in text) == (1, True)
+    # A wire format is none of an application's types.
+    code, text = shown(b"\x00\x01\xf1\x00", "MLSMessage")
+    assert (code, "inspect knows" in text) == (1, False)
 
 
 def test_a_member_of_a_union_is_named_by_its_tag(shown: Shown) -> None:
