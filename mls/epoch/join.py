@@ -356,6 +356,7 @@ def create_external_commit(
     new = create_path(group, applied, tree, index, leaf, env)
     path, plan, leaf_key = _parts_of_path(new)
     verify_joiner(group, path.leaf_node, index, applied, env, strict=True)
+    verify_own_demands(path.leaf_node, applied.demands, index)
     verify_members(new.tree, (index,), suite)
     content = _signed_from_outside(group, proposals, path, leaf, authenticated_data)
     following = derive_next_epoch(

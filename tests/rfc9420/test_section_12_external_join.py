@@ -12,6 +12,7 @@ from mls.epoch.join import join_by_external_commit
 from mls.errors import (
     Code,
     InvalidGroupInfo,
+    InvalidLeafNode,
     InvalidSignature,
     InvalidTag,
     InvalidTree,
@@ -20,6 +21,7 @@ from mls.errors import (
     UnavailableSecret,
     UsageError,
 )
+from mls.key_packages import own_capabilities
 from mls.messages import (
     ExtensionType,
     ExternalPub,
@@ -32,9 +34,7 @@ from mls.messages import (
     encode_unsigned,
 )
 from mls.observer import PublicGroup
-from tests.support.crafting import (
-    Forger,
-)
+from tests.support.crafting import Forger, capable_group
 from tests.support.external_scenes import Scene
 from tests.support.scenes import staged
 from tests.support.welcomes import assert_join_refused
@@ -183,6 +183,23 @@ def test_a_joiner_judges_the_group_info(scene: Scene) -> None:
     env = outsider.client._environment()
     beside = join_by_external_commit(treeless, scene.groups[0].ratchet_tree, outsider.leaf(), env)
     scene.assert_taken(encode(beside.message))
+
+
+@pytest.mark.rfc("R-13.4-07", "R-13.5-07", "R-7.3-16", "R-12.4.3.2-09")
+def test_a_joiner_supports_what_the_group_uses_and_does_not_list_it_by_chance() -> None:
+    world = World(external_commits=True)
+    scene = Scene(world, capable_group(world, 2, extensions=(0x0A0A, 0xF001)))
+    outsider = scene.outsider()
+    leaf = outsider.leaf(capabilities=own_capabilities((0x0A0A, 0xF001)))
+    for kind in (0x0A0A, 0xF001):
+        context = replace(outsider.info.group_context, extensions=(Extension(kind, b""),))
+        joining = replace(outsider, info=signed_info(scene, replace(outsider.info, group_context=context)))
+        refused = (InvalidLeafNode, "R-7.3-16", Code.UNSUPPORTED_CAPABILITY)
+        assert_join_refused(outsider.client, joining.join, refused)
+        if kind == 0x0A0A:
+            assert_join_refused(outsider.client, lambda joining=joining: joining.join(leaf=leaf), refused)  # type: ignore[misc]  # a loop variable
+        else:
+            assert joining.join(leaf=leaf).state.group.extensions == context.extensions
 
 
 @pytest.mark.rfc("R-12.4.3.2-02", "R-8.3-04")
