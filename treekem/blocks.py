@@ -76,7 +76,10 @@ class Block:
 
     def digests_for(self, hash_name: str) -> Digests:
         """Return the hashes known under `hash_name`, to read or to add to."""
-        return self.digests.setdefault(hash_name, Digests())
+        known = self.digests.get(hash_name)
+        if known is None:
+            known = self.digests[hash_name] = Digests()
+        return known
 
     def encoded(self) -> bytes:
         """Return the nodes as a ratchet_tree vector; one at least is not blank.
@@ -249,6 +252,8 @@ def _replaced(nodes: Sequence[Content], changes: Mapping[int, Content]) -> Seque
 
 def place_of(x: NodeIndex) -> tuple[int, int, int]:
     """Return the stratum of a node, the number of its block there, and its slot in the block."""
+    if x & SLOTS_OF_BLOCK != SLOTS_OF_BLOCK:  # Nearly all nodes stand in the lowest stratum.
+        return 0, x >> BITS, x & SLOTS_OF_BLOCK
     stratum, number = 0, int(x)
     while number & SLOTS_OF_BLOCK == SLOTS_OF_BLOCK:
         stratum, number = stratum + 1, number >> BITS

@@ -21,6 +21,7 @@ from treekem.blocks import (
     SLOTS_OF_BLOCK,
     Block,
     ChangedNodes,
+    Digests,
     DigestTable,
     ScannedNodes,
     lowest_bit,
@@ -197,6 +198,15 @@ class NodeColumns:
             block.digests_for(hash_name).by_blank_child[blank_child] = digest
         elif block is not _BLANK[place_of(x)[0]]:
             block.digests_for(hash_name).remember(slot, digest)
+
+    def remember_digests_at(self, hash_name: str, digests: Mapping[NodeIndex, bytes]) -> None:
+        """Remember the tree hashes of some nodes, of which a few blocks hold many."""
+        held: dict[tuple[int, int], Digests] = {}
+        for x, digest in digests.items():
+            stratum, number, slot = place_of(x)
+            if (stratum, number) not in held:
+                held[stratum, number] = self._block(stratum, number).digests_for(hash_name)
+            held[stratum, number].remember(slot, digest)
 
     def remember_digests(self, hash_name: str, digest_length: int, table: memoryview) -> None:
         """Remember the tree hashes of all nodes, which stand in `table` one after another and are not copied."""

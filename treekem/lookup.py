@@ -3,13 +3,15 @@
 It is a trie over Python's keyed hash of bytes, which nobody on the wire can steer: branches of 16, and buckets at the
 ends, each a string of entries of ten octets. An entry is a fingerprint of a key and a place; the keys stand in the tree
 alone, so that a place that is found is a candidate, which the caller compares with what the tree holds there. An edit
-copies the branches on one path and one bucket.
+copies the branches on one path and one bucket. The latest changes stand in dictionaries in front, so that a commit does
+not pay for branches; after some hundred changes the trie takes them up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Final
 
 _HASH_BITS: Final = 40
@@ -20,18 +22,33 @@ _OCTETS: Final = _HASH_BITS // 8
 _ENTRY: Final = 2 * _OCTETS
 _BUCKET: Final = 128 * _ENTRY
 _FEW: Final = 1 << 13
+_MOST_PENDING: Final = 512
 
 # A tuple is a branch of 16, bytes a bucket: a fingerprint and a place, and so on.
 _Trie = tuple["_Trie", ...] | bytes
+
+_Held = tuple[bytes, int]
+
+_NONE_COME: Final[Mapping[bytes, tuple[int, ...]]] = MappingProxyType({})
+_NONE_GONE: Final[Mapping[_Held, None]] = MappingProxyType({})
 
 
 class Lookup:
     """The places of keys; edits return a new value. A place is an integer below 2^40."""
 
-    __slots__ = ("_trie",)
+    __slots__ = ("_come", "_gone", "_trie")
 
-    def __init__(self, trie: _Trie = b"") -> None:
+    def __init__(
+        self,
+        trie: _Trie = b"",
+        come: Mapping[bytes, tuple[int, ...]] = _NONE_COME,
+        gone: Mapping[_Held, None] = _NONE_GONE,
+    ) -> None:
         self._trie = trie
+        self._come = come
+        """Entries that the trie has still to take up, by their keys,"""
+        self._gone = gone
+        """and those that it holds and should not."""
 
     @classmethod
     def of(cls, keys: Iterable[bytes], places: Sequence[int]) -> Lookup:
@@ -47,17 +64,59 @@ class Lookup:
         wanted = fingerprint.to_bytes(_OCTETS, "big")
         start = _position(trie, wanted, 0)
         while start >= 0:
-            yield int.from_bytes(trie[start + _OCTETS : start + _ENTRY], "big")
+            place = int.from_bytes(trie[start + _OCTETS : start + _ENTRY], "big")
+            if not self._gone or (key, place) not in self._gone:
+                yield place
             start = _position(trie, wanted, start + _ENTRY)
+        yield from self._come.get(key, ())
 
-    def replaced(self, removed: Iterable[tuple[bytes, int]], added: Iterable[tuple[bytes, int]]) -> Lookup:
-        """Return the table without the entries of `removed`, keys with their places, and with those of `added`."""
-        trie = self._trie
-        for key, place in removed:
-            trie = _without(trie, _fingerprint(key), place, 0)
+    def replaced(self, removed: Sequence[_Held], added: Sequence[_Held]) -> Lookup:
+        """Return the table without the entries of `removed`, keys with their places, and with those of `added`.
+
+        Raises KeyError for one to be removed that is not there.
+        """
+        if len(self._come) + len(self._gone) > _MOST_PENDING:
+            self._settle()
+        if len(removed) + len(added) > _MOST_PENDING:
+            self._settle()
+            return Lookup(_edited(self._trie, removed, added))
+
+        come, gone = dict(self._come), dict(self._gone)
+        for entry in removed:
+            key, place = entry
+            places = come.get(key, ())
+            if place not in places:
+                if entry in gone or not _holds(self._trie, _fingerprint(key), place):
+                    raise KeyError(place)
+                gone[entry] = None
+            elif len(places) == 1:
+                del come[key]
+            else:
+                come[key] = tuple(each for each in places if each != place)
         for key, place in added:
-            trie = _with(trie, _fingerprint(key), place, 0)
-        return Lookup(trie)
+            come[key] = (*come.get(key, ()), place)
+        return Lookup(self._trie, come, gone)
+
+    def _settle(self) -> None:
+        """Have the trie take up what is pending, which changes nothing of what the table says."""
+        added = [(key, place) for key, places in self._come.items() for place in places]
+        self._trie = _edited(self._trie, self._gone, added)
+        self._come, self._gone = _NONE_COME, _NONE_GONE
+
+
+def _edited(trie: _Trie, removed: Iterable[_Held], added: Iterable[_Held]) -> _Trie:
+    for key, place in removed:
+        trie = _without(trie, _fingerprint(key), place, 0)
+    for key, place in added:
+        trie = _with(trie, _fingerprint(key), place, 0)
+    return trie
+
+
+def _holds(trie: _Trie, fingerprint: int, place: int) -> bool:
+    depth = 0
+    while isinstance(trie, tuple):
+        trie, depth = trie[_branch(fingerprint, depth)], depth + 1
+    return _position(trie, _entry(fingerprint, place), 0) >= 0
 
 
 def _fingerprint(key: bytes) -> int:

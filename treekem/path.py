@@ -244,14 +244,17 @@ def _merged(
     tree: RatchetTree, sender: LeafIndex, parents: Mapping[NodeIndex, ParentNode], slot: LeafSlot
 ) -> RatchetTree:
     blanks: dict[NodeIndex, Content] = dict.fromkeys(direct_path(node_of(sender), tree.n_leaves))
-    return tree.with_nodes({**blanks, **parents, node_of(sender): slot})
+    return tree.with_path(sender, {**blanks, **parents, node_of(sender): slot})
 
 
 def _recipients(
     tree: RatchetTree, copath_child: NodeIndex, new_leaves: AbstractSet[LeafIndex]
 ) -> tuple[NodeIndex, ...]:
+    resolution = tree.resolution(copath_child)
+    if not new_leaves:
+        return resolution
     new = {node_of(leaf) for leaf in new_leaves}
-    return tuple(x for x in tree.resolution(copath_child) if x not in new)
+    return tuple(x for x in resolution if x not in new)
 
 
 def _verify_counts(tree: RatchetTree, sender: LeafIndex, path: UpdatePath, new_leaves: AbstractSet[LeafIndex]) -> None:
@@ -260,7 +263,7 @@ def _verify_counts(tree: RatchetTree, sender: LeafIndex, path: UpdatePath, new_l
     require(len(path.nodes) == len(filtered), InvalidPath, "R-7.6-02", message, leaf=sender)
     for index, ((node, copath_child), sent) in enumerate(zip(filtered, path.nodes, strict=True)):
         n_sent, n_due = len(sent.encrypted_path_secret), len(_recipients(tree, copath_child, new_leaves))
-        message = f"node {node} of the path has {n_sent} ciphertexts where {n_due} are due"
+        message = "" if n_sent == n_due else f"node {node} of the path has {n_sent} ciphertexts where {n_due} are due"
         require(n_sent == n_due, InvalidPath, "R-7.6-03", message, leaf=sender, index=index)
 
 
@@ -272,12 +275,12 @@ def _verify_fresh_keys(tree: RatchetTree, sender: LeafIndex, path: UpdatePath, s
     message = f"leaf {sender} keeps its encryption key"
     require(is_changed, InvalidPath, "R-12.4.2-10", message, code=Code.DUPLICATE_KEY, leaf=sender)
 
-    keys = (leaf_key, *(node.encryption_key for node in path.nodes))
-    is_distinct = len(set(map(canonical, keys))) == len(keys)
+    keys = tuple(map(canonical, (leaf_key, *(node.encryption_key for node in path.nodes))))
+    is_distinct = len(set(keys)) == len(keys)
     message = "two encryption keys of the path are the same"
     require(is_distinct, InvalidPath, "R-12.4.2-12", message, code=Code.DUPLICATE_KEY, leaf=sender)
-    for key in keys:
-        is_new = not tree.has_encryption_key(key, suite)
+    for holders in tree.nodes_with_encryption_keys(keys, suite):
+        is_new = not holders
         message = "an encryption key of the path is in the tree already"
         require(is_new, InvalidPath, "R-12.4.2-11", message, code=Code.DUPLICATE_KEY, leaf=sender)
 

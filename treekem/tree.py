@@ -44,6 +44,7 @@ from treekem.tables import (
 
 _Value = TypeVar("_Value")
 _MAX_TABLES: Final = 4  # Encryption keys, signature keys, identities and capabilities.
+_MOST_REMEMBERED: Final = 256
 _MAX_LEAVES: Final = 2**32  # A leaf index is a uint32.
 
 
@@ -54,15 +55,14 @@ class RatchetTree:
     tree count as blank in queries. RFC 9420 §4.1.
     """
 
-    __slots__ = ("_changes", "_columns", "_filtered", "_tables")
+    __slots__ = ("_changes", "_columns", "_recent", "_tables")
 
-    def __init__(self, columns: NodeColumns, tables: Shelf | None = None) -> None:
+    def __init__(self, columns: NodeColumns, tables: Shelf | None = None, recent: _Recent | None = None) -> None:
         self._columns = columns
         self._tables = Shelf() if tables is None else tables
         """Tables of this tree or of a relative of it."""
         self._changes: tuple[NodeColumns, tuple[Change, ...]] | None = None
-        self._filtered: dict[LeafIndex, tuple[tuple[NodeIndex, NodeIndex], ...]] = {}
-        """The filtered direct path that was asked for last: a commit asks for its sender's again and again."""
+        self._recent = _Recent() if recent is None else recent
 
     @classmethod
     def of_leaf(cls, slot: LeafSlot) -> RatchetTree:
@@ -135,11 +135,17 @@ class RatchetTree:
 
         The first question about a tree reads all its keys; trees edited from it then answer at the cost of the edits.
         """
-        canonical = suite.canonical_public_key
-        wanted = canonical(key)
-        candidates = self._table(EncryptionKeys(suite)).candidates(wanted)
-        held = ((x, self.encryption_key(NodeIndex(x))) for x in candidates)
-        return tuple(sorted(NodeIndex(x) for x, found in held if found is not None and canonical(found) == wanted))
+        return self.nodes_with_encryption_keys((suite.canonical_public_key(key),), suite)[0]
+
+    def nodes_with_encryption_keys(self, keys: Iterable[bytes], suite: TreeSuite) -> tuple[tuple[NodeIndex, ...], ...]:
+        """Return for each of the keys, in canonical encoding, the nodes that hold it, from left to right."""
+        canonical, lookup = suite.canonical_public_key, self._table(EncryptionKeys(suite))
+        holders = []
+        for key in keys:
+            candidates = sorted(map(NodeIndex, lookup.candidates(key)))
+            held = ((x, self.encryption_key(x)) for x in candidates)
+            holders.append(tuple(x for x, found in held if found is not None and canonical(found) == key))
+        return tuple(holders)
 
     def has_encryption_key(self, key: bytes, suite: TreeSuite) -> bool:
         """Whether a node holds `key`, in whatever encoding. Raises InvalidKey."""
@@ -177,7 +183,12 @@ class RatchetTree:
 
     def resolution(self, x: NodeIndex) -> tuple[NodeIndex, ...]:
         """Return the nodes whose keys together reach every member below `x`. RFC 9420 §4.1.1."""
-        return tuple(self._resolution(x))
+        node = self._content(x)
+        if node is not None:
+            return (x, *map(node_of, node.unmerged_leaves)) if isinstance(node, ParentNode) else (x,)
+        if is_leaf(x) or self._columns.is_subtree_blank(x):
+            return ()
+        return (*self.resolution(left(x)), *self.resolution(right(x)))
 
     def filtered_direct_path(self, leaf: LeafIndex) -> tuple[tuple[NodeIndex, NodeIndex], ...]:
         """Return the direct path of a leaf, without nodes that reach nobody new; each with its child on the copath.
@@ -186,16 +197,18 @@ class RatchetTree:
 
         RFC 9420 §4.1.2.
         """
-        if leaf not in self._filtered:
+        if leaf not in self._recent.filtered:
             x = node_of(leaf)
             pairs = zip(direct_path(x, self.n_leaves), copath(x, self.n_leaves), strict=True)
             path = tuple(pair for pair in pairs if not self._columns.is_subtree_blank(pair[1]))
-            self._filtered = {leaf: path}
-        return self._filtered[leaf]
+            self._recent.filtered = {leaf: path}
+        return self._recent.filtered[leaf]
 
     def tree_hash(self, suite: TreeSuite) -> bytes:
         """Return the tree hash of the root; Nh bytes. RFC 9420 §7.8."""
         tree_hashes.remember_all(self._columns, suite)
+        if self._recent.along is not None:
+            self._hash_along(suite, self._recent.along)
         return self.node_hash(suite, root(self.n_leaves))
 
     def unlinked_parents(self, suite: TreeSuite) -> Iterator[tuple[NodeIndex, int]] | None:
@@ -215,7 +228,12 @@ class RatchetTree:
 
     def node_hash(self, suite: TreeSuite, x: NodeIndex) -> bytes:
         """Return the tree hash of node `x`; Nh bytes. RFC 9420 §7.8."""
-        return tree_hashes.node_hash(self._columns, suite, x)
+        known = self._recent.hashes_by(suite.hash_name)
+        if x not in known:
+            if len(known) >= _MOST_REMEMBERED:
+                known.clear()
+            known[x] = tree_hashes.node_hash(self._columns, suite, x)
+        return known[x]
 
     def original_node_hash(
         self,
@@ -276,6 +294,13 @@ class RatchetTree:
     def with_nodes(self, changes: Mapping[NodeIndex, Content]) -> RatchetTree:
         """Return the tree with other contents at some places; neither blanks nor lists of unmerged leaves follow."""
         return RatchetTree(self._columns.replaced(changes), self._tables)
+
+    def with_path(self, leaf: LeafIndex, contents: Mapping[NodeIndex, Content]) -> RatchetTree:
+        """Return the tree with other contents at a leaf, which is not blank then, and at every node above it.
+
+        What is beside the path stays as it is, and so do the filtered direct path and the hashes that are known there.
+        """
+        return RatchetTree(self._columns.replaced(contents), self._tables, self._recent.beside(leaf, contents))
 
     # Storage.
 
@@ -341,17 +366,26 @@ class RatchetTree:
         return self._changes[1]
 
     def _content(self, x: NodeIndex) -> Content:
-        return self._columns.node(x) if 0 <= x < node_width(self.n_leaves) else None
+        seen = self._recent.nodes
+        if x not in seen:
+            if len(seen) >= _MOST_REMEMBERED:
+                seen.clear()
+            seen[x] = self._columns.node(x) if 0 <= x < node_width(self._columns.n_leaves) else None
+        return seen[x]
 
-    def _resolution(self, x: NodeIndex) -> Iterator[NodeIndex]:
-        node = self._content(x)
-        if node is not None:
-            yield x
-            if isinstance(node, ParentNode):
-                yield from map(node_of, node.unmerged_leaves)
-        elif not is_leaf(x) and not self._columns.is_subtree_blank(x):
-            yield from self._resolution(left(x))
-            yield from self._resolution(right(x))
+    def _hash_along(self, suite: TreeSuite, leaf: LeafIndex) -> None:
+        """Hash a leaf and the nodes above it, from below to the root; nothing beside the path is to be hashed."""
+        known, x = self._recent.hashes_by(suite.hash_name), node_of(leaf)
+        if root(self.n_leaves) in known:
+            return
+        hashed = {x: self.node_hash(suite, x)}
+        for above, beside in zip(direct_path(x, self.n_leaves), copath(x, self.n_leaves), strict=True):
+            digests = (hashed[x], self.node_hash(suite, beside))
+            ordered = digests if x < above else digests[::-1]
+            hashed[above] = tree_hashes.parent_node_hash(suite, self.parent(above), *ordered)
+            x = above
+        known.update(hashed)
+        self._columns.remember_digests_at(suite.hash_name, hashed)
 
     def _blanks_above(self, leaf: LeafIndex) -> dict[NodeIndex, Content]:
         return dict.fromkeys(direct_path(node_of(leaf), self.n_leaves))
@@ -359,6 +393,36 @@ class RatchetTree:
     def _require_member(self, leaf: LeafIndex) -> None:
         if self.leaf(leaf) is None:
             raise UsageError(f"leaf {leaf} is blank, or not one of {self.n_leaves} leaves")
+
+
+class _Recent:
+    """What was asked of a tree lately: a commit asks for the same few nodes, on a path and beside it, again and again.
+
+    `along` is the leaf above which alone the tree differs from the one that it was edited from, if that is known.
+    """
+
+    __slots__ = ("_hashes", "along", "filtered", "nodes")
+
+    def __init__(self) -> None:
+        self.along: LeafIndex | None = None
+        self.filtered: dict[LeafIndex, tuple[tuple[NodeIndex, NodeIndex], ...]] = {}
+        self.nodes: dict[NodeIndex, Content] = {}
+        self._hashes: tuple[str, dict[NodeIndex, bytes]] = ("", {})
+
+    def hashes_by(self, hash_name: str) -> dict[NodeIndex, bytes]:
+        """Return the tree hashes that are known under a hash function, to read or to add to."""
+        if self._hashes[0] != hash_name:
+            self._hashes = hash_name, {}
+        return self._hashes[1]
+
+    def beside(self, leaf: LeafIndex, contents: Mapping[NodeIndex, Content]) -> _Recent:
+        """Return what holds of a tree with other contents at a leaf and at all nodes above it."""
+        recent, (name, known) = _Recent(), self._hashes
+        recent.along = leaf
+        recent.filtered = self.filtered if leaf in self.filtered else {}
+        recent.nodes = {**self.nodes, **contents}
+        recent._hashes = name, {x: digest for x, digest in known.items() if x not in contents}
+        return recent
 
 
 def _with_unmerged(node: ParentNode, leaf: LeafIndex) -> ParentNode:

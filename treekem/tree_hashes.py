@@ -92,7 +92,7 @@ def node_hash(columns: NodeColumns, suite: TreeSuite, x: NodeIndex) -> bytes:
         digest = _leaf_hash(suite, leaf_of(x), node if isinstance(node, LeafSlot) else None)
     else:
         parent_node = node if isinstance(node, ParentNode) else None
-        digest = _parent_node_hash(
+        digest = parent_node_hash(
             suite, parent_node, node_hash(columns, suite, left(x)), node_hash(columns, suite, right(x))
         )
     columns.remember_digest(x, suite.hash_name, digest)
@@ -127,7 +127,7 @@ def original_tree_hash(
         left_hash = original_tree_hash(columns, suite, left(x), unmerged, known)
         right_hash = original_tree_hash(columns, suite, right(x), unmerged, known)
         node = _merged(columns.node(x), frozenset(unmerged))
-        known[x, unmerged] = _parent_node_hash(suite, node, left_hash, right_hash)
+        known[x, unmerged] = parent_node_hash(suite, node, left_hash, right_hash)
     return known[x, unmerged]
 
 
@@ -155,7 +155,8 @@ def _leaf_hash(suite: TreeSuite, leaf: LeafIndex, slot: LeafSlot | None) -> byte
     return suite.hash(encode_as(TreeHashInput, LeafNodeHashInput(leaf, None if slot is None else slot.encoded)))
 
 
-def _parent_node_hash(suite: TreeSuite, node: ParentNode | None, left_hash: bytes, right_hash: bytes) -> bytes:
+def parent_node_hash(suite: TreeSuite, node: ParentNode | None, left_hash: bytes, right_hash: bytes) -> bytes:
+    """Return the tree hash of a parent from those of its children. RFC 9420 §7.8."""
     return suite.hash(encode_as(TreeHashInput, ParentNodeHashInput(node, left_hash, right_hash)))
 
 

@@ -10,7 +10,7 @@ FAULTS = [
     Fault(
         "R-4-01",
         "a path is sealed to every single leaf",
-        Edit(RatchetTree._resolution, "if node is not None:", "if node is not None and is_leaf(x):"),
+        Edit(RatchetTree.resolution, "if node is not None:", "if node is not None and is_leaf(x):"),
     ),
     Fault(
         "R-4.1-02",
@@ -30,20 +30,20 @@ FAULTS = [
     Fault(
         "R-4.1.1-03",
         "a resolution leaves unmerged leaves out",
-        Edit(RatchetTree._resolution, "isinstance(node, ParentNode)", "False"),
+        Edit(RatchetTree.resolution, "isinstance(node, ParentNode)", "False"),
     ),
     Fault(
         "R-4.1.1-04",
         "a blank leaf resolves to itself",
-        Edit(RatchetTree._resolution, "elif not is_leaf(x) and", "elif is_leaf(x):\n        yield x\n    elif"),
+        Edit(RatchetTree.resolution, "if is_leaf(x) or", "if is_leaf(x):\n        return (x,)\n    if"),
     ),
     Fault(
         "R-4.1.1-05",
         "a blank parent resolves from right to left",
         Edit(
-            RatchetTree._resolution,
-            "yield from self._resolution(left(x))\n",
-            "yield from self._resolution(right(x))\n        x = NodeIndex(2 * left(x) - x)\n",
+            RatchetTree.resolution,
+            "(*self.resolution(left(x)), *self.resolution(right(x)))",
+            "(*self.resolution(right(x)), *self.resolution(left(x)))",
         ),
     ),
     Fault(

@@ -109,7 +109,7 @@ FAULTS = [
     Fault(
         "R-7.8-01",
         "the tree hash of a parent does not say that it is one",
-        Edit(tree_hashes._parent_node_hash, "encode_as(TreeHashInput, ", "encode_as(ParentNodeHashInput, "),
+        Edit(tree_hashes.parent_node_hash, "encode_as(TreeHashInput, ", "encode_as(ParentNodeHashInput, "),
     ),
     Fault(
         "R-7.8-02",
@@ -130,7 +130,7 @@ FAULTS = [
         "R-7.8-03",
         "a blank parent is hashed as one that is empty",
         Edit(
-            tree_hashes._parent_node_hash,
+            tree_hashes.parent_node_hash,
             "ParentNodeHashInput(node, ",
             'ParentNodeHashInput(node or ParentNode(b"", b"", ()), ',
         ),
@@ -143,7 +143,7 @@ FAULTS = [
     Fault(
         "R-7.8-04",
         "the right hash stands before the left one",
-        Edit(tree_hashes._parent_node_hash, "(node, left_hash, right_hash)", "(node, right_hash, left_hash)"),
+        Edit(tree_hashes.parent_node_hash, "(node, left_hash, right_hash)", "(node, right_hash, left_hash)"),
     ),
     Fault(
         "R-7.8-05",
@@ -219,9 +219,9 @@ FAULTS = [
         "the original tree is cut where its right half was added",
         Edit(
             tree_hashes.original_tree_hash,
-            "known[x, unmerged] = _parent_node_hash(suite, node, left_hash, right_hash)",
+            "known[x, unmerged] = parent_node_hash(suite, node, left_hash, right_hash)",
             "cut = set(leaves_below(right(x))) <= set(unmerged)\n"
-            "        known[x, unmerged] = left_hash if cut else _parent_node_hash(suite, node, left_hash, right_hash)",
+            "        known[x, unmerged] = left_hash if cut else parent_node_hash(suite, node, left_hash, right_hash)",
         ),
     ),
     Fault(
