@@ -93,8 +93,12 @@ class Lookup:
                 del come[key]
             else:
                 come[key] = tuple(each for each in places if each != place)
-        for key, place in added:
-            come[key] = (*come.get(key, ()), place)
+        for entry in added:
+            key, place = entry
+            if entry in gone:
+                del gone[entry]
+            else:
+                come[key] = (*come.get(key, ()), place)
         return Lookup(self._trie, come, gone)
 
     def _settle(self) -> None:

@@ -349,14 +349,17 @@ class RatchetTree:
     def _table(self, source: Source[_Value]) -> _Value:
         """Return what a source says of this tree: its table, or that of a relative, brought up to date."""
         kept = self._tables.tables
-        known: Table[_Value] | None = next((each for each in kept if each.source == source), None)
-        if known is not None and known.columns is self._columns:
-            return known.value
-        table = Table.of(source, self._columns.origin) if known is None else known
+        known: list[Table[_Value]] = [each for each in kept if each.source == source]
+        table = next((each for each in known if each.columns is self._columns), None)
+        if table is None:
+            table = known[0] if known else Table.of(source, self._columns.origin)
         if table.columns is not self._columns:
             table = table.at(self._columns, self._since(table.columns))
-        others = (each for each in kept if each is not known)
-        self._tables.tables = (table, *islice(others, _MAX_TABLES - 1))
+        if not kept or kept[0] is not table:
+            # The one before stays: the tree that a commit is tried on is asked again, whatever becomes of the commit.
+            before = (each for each in known if each is not table)
+            others = (each for each in kept if each.source != source)
+            self._tables.tables = (table, *islice(before, 1), *islice(others, 2 * (_MAX_TABLES - 1)))
         return table.value
 
     def _since(self, old: NodeColumns) -> tuple[Change, ...]:
