@@ -75,7 +75,7 @@ from mls.store.client_records import (
     unpack_identity,
 )
 from mls.store.codec import pack
-from mls.store.group_records import epoch_key, group_prefix, stored_epoch
+from mls.store.group_records import epoch_key, group_prefix, is_announced, stored_epoch
 from mls.store.pins import known_keys, pin_batch
 from mls.store.seam import Store
 from mls.store.standing import Standing, limits_of, load_standing
@@ -165,10 +165,9 @@ class Client:
         if record is None:
             raise StorageError("the store holds no client: create one")
         chosen = Settings() if settings is None else settings
-        identity = unpack_identity(record)
         return cls(
             store,
-            identity,
+            unpack_identity(record),
             policy=policy,
             roles=roles,
             settings=chosen,
@@ -414,6 +413,7 @@ class Client:
             known_keys=cache(partial(known_keys, self._store)),
             psk=lambda psk_id: stored_psk(self._store, psk_id),
             origin=self._origin,
+            announced=partial(is_announced, self._store),
             roles=self._roles,
             registry=self._registry,
             executor=self.executor,

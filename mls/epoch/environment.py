@@ -61,11 +61,18 @@ def no_origin(link: ResumptionPSK) -> Origin | None:
     return None
 
 
+def nothing_announced(group_id: bytes) -> bool:
+    """Wait for the successor of no group."""
+    del group_id
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """The arguments that every transition shares.
 
     `now` is in seconds since 1970; `psk` returns keys to be wiped; `origin` the group and epoch that a PSK names;
+    `announced` tells whether a successor of this id is awaited;
     `registry` is what the application adds to the types of the protocol; `executor` lends threads to check signatures.
     """
 
@@ -76,6 +83,7 @@ class Environment:
     known_keys: Callable[[bytes], frozenset[bytes]] = no_known_keys
     psk: Callable[[PreSharedKeyID], PSK | None] = no_psk
     origin: Callable[[ResumptionPSK], Origin | None] = no_origin
+    announced: Callable[[bytes], bool] = nothing_announced
     roles: RolePolicy = EVERYTHING_ALLOWED
     registry: Registry = NO_REGISTRY
     executor: Executor | None = None

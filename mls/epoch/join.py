@@ -32,7 +32,7 @@ from mls.epoch.proposals import (
     verify_psk_id,
 )
 from mls.epoch.state import EpochState, GroupState, OwnLeaf
-from mls.epoch.succession import link_of, verify_succession
+from mls.epoch.succession import link_of, verify_awaited, verify_succession
 from mls.epoch.transition import derive_next_epoch, provisional_context
 from mls.epoch.welcome import OpenedSecrets, key_package_ref, open_group_info, open_group_secrets
 from mls.errors import (
@@ -173,6 +173,7 @@ def join_by_welcome(
     if link is not None:
         identities = [env.policy.identity(leaf.credential) for _, leaf in leaf_nodes(group.tree)]
         verify_succession(link, env.origin(link), group.context, identities)
+    verify_awaited(link, group.context.group_id, env.announced)
     index = _own_index(group.tree, package)
     verify_own_demands(package.leaf_node, Demands.of(group.context, suite), index)
     keys = _own_keys(group, info.signer, index, bundle, secrets)
@@ -356,7 +357,6 @@ def create_external_commit(
     new = create_path(group, applied, tree, index, leaf, env)
     path, plan, leaf_key = _parts_of_path(new)
     verify_joiner(group, path.leaf_node, index, applied, env, strict=True)
-    verify_own_demands(path.leaf_node, applied.demands, index)
     verify_members(new.tree, (index,), suite)
     content = _signed_from_outside(group, proposals, path, leaf, authenticated_data)
     following = derive_next_epoch(

@@ -300,6 +300,8 @@ def verify_joiner(
     Raises InvalidProposalList and what `verify_replacement` does. RFC 9420 §12.2, §12.4.3.2.
     """
     verify_leaf_node(leaf, LeafPosition(group.context.group_id, index), applied.demands, env, strict=strict)
+    if strict:
+        verify_own_demands(leaf, applied.demands, index)
     replaced = None
     for removed in applied.removed:
         replaced = _replaced_credential(group, leaf, removed, env)

@@ -6,7 +6,7 @@ Such a group is tied to the other one by a resumption PSK of its first commit, a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from mls.epoch.environment import Origin
@@ -47,6 +47,16 @@ def verify_succession(
         verify_branch(origin, context, identities)
     else:
         verify_successor(origin, context, identities)
+
+
+def verify_awaited(link: ResumptionPSK | None, group_id: bytes, announced: Callable[[bytes], bool]) -> None:
+    """Check that under an id which a ReInit announced to us nothing but the successor comes. Raises InvalidWelcome.
+
+    Anybody who knows the id and one of our key packages can found another group under it. RFC 9420 §11.2, §12.4.2.
+    """
+    continues = link is not None and link.usage is ResumptionPSKUsage.REINIT
+    message = "a ReInit announced a group of this id, and this one does not continue the old group"
+    require(continues or not announced(group_id), InvalidWelcome, "R-11.2-04", message)
 
 
 def verify_branch(

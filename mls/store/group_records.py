@@ -162,6 +162,17 @@ def stored_epoch(store: Store, group_id: bytes) -> int | None:
     return None if record is None else unpack(key, record, build)
 
 
+def is_announced(store: Store, group_id: bytes) -> bool:
+    """Whether a group that a store holds is frozen, and its successor is to have this id. Raises StorageError."""
+
+    def build(*fields: Any) -> ReInit | None:  # noqa: ANN401  (what CBOR holds)
+        return None if fields[-1] is None else decode(ReInit, fields[-1])
+
+    records = ((name, record) for name, record in store.scan("group/") if name.endswith("/epoch"))
+    reinits = (unpack(name, record, build) for name, record in records)
+    return any(reinit is not None and reinit.group_id == group_id for reinit in reinits)
+
+
 def tree_records(prefix: str, tree: RatchetTree) -> dict[str, bytes | None]:
     """Return the records of a whole tree."""
     return {f"{prefix}tree/{number}": block for number, block in tree.blocks()}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from mls import Client, Extension, Group, ReInit
+from mls import Add, Client, Extension, Group, ReInit
 from mls.errors import Code, InvalidWelcome, MLSError, UnavailableSecret, Unsupported, UsageError
 from mls.messages import PreSharedKeyID, ResumptionPSK
 from tests.support.successions import (
@@ -111,6 +111,22 @@ def test_the_psk_is_of_the_epoch_that_the_reinit_led_to(scene: Scene) -> None:
     early = scene.founder.welcome(scene.joiners, REINIT, epoch=epoch - 1)
     scene.assert_refused(early, InvalidWelcome, "R-11.2-04")
     scene.assert_taken(scene.founder.welcome(scene.joiners, REINIT, epoch=epoch))
+
+
+@pytest.mark.rfc("R-11.2-04", "R-12.4.3.1-26", "R-12.4.2-18")
+def test_nothing_else_comes_under_the_name_of_the_successor(scene: Scene) -> None:
+    world, waiting = scene.world, scene.joiners[0]
+    outsider = world.client("outsider")
+    strange = outsider.create_group(NEXT).commit([Add(waiting.key_package())]).welcome or b""
+    assert_refused_by([waiting], strange, InvalidWelcome, "R-11.2-04", BAD_WELCOME)
+    creator = scene.groups[2]
+    _, first = client_of(world, creator).branch(creator, packages(world, scene.groups[:1]), NEXT)
+    assert_refused_by([waiting], first.welcome or b"", InvalidWelcome, "R-11.2-04", BAD_WELCOME)
+    # Whatever has another name may come meanwhile, and who gives the old group up waits no more.
+    another = outsider.create_group(b"another").commit([Add(waiting.key_package())]).welcome or b""
+    assert waiting.join(another).accept().group_id == b"another"
+    scene.groups[0].forget()
+    assert waiting.join(strange).accept().group_id == NEXT
 
 
 @pytest.mark.rfc("R-11.2-04", "R-12.4.3.1-26")
