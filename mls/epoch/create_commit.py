@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from mls.crypto import SignatureKeyPair
+from mls.crypto import SignatureKeyPair, SignaturePrivateKey
 from mls.epoch.authorization import authorize_commit
 from mls.epoch.effect import effect_of
 from mls.epoch.environment import Environment
@@ -134,7 +134,7 @@ def create_commit(state: EpochState, order: CommitOrder, keys: SenderKeys, env: 
     wants_path = _wants_path(order, env)
     if wants_path:
         new = create_path(group, applied, applied.tree, own.index, leaf, env)
-        _verify_own_path(group, new, own.index, applied, env)
+        _verify_own_path(group, new, own.index, applied, leaf.signature_keys.private, env)
     else:
         new = NewPath(applied.tree, None, None, None, zero_commit_secret(group.suite))
     if order.link is None:
@@ -196,11 +196,13 @@ def _reference(queued: QueuedProposal) -> InlineProposal | ProposalRef:
     return ProposalRef(queued.reference) if queued.reference else InlineProposal(queued.proposal)
 
 
-def _verify_own_path(group: GroupState, new: NewPath, index: LeafIndex, applied: Applied, env: Environment) -> None:
+def _verify_own_path(
+    group: GroupState, new: NewPath, index: LeafIndex, applied: Applied, signer: SignaturePrivateKey, env: Environment
+) -> None:
     """§12.2: a committer judges its own leaf as everybody else will."""
     if new.path is not None:
         leaf = new.path.leaf_node
-        verify_replacement(group, leaf, index, env, applied.demands, Place.COMMIT, strict=True)
+        verify_replacement(group, leaf, index, env, applied.demands, Place.COMMIT, strict=True, signer=signer)
         verify_members(new.tree, applied.changed | {index}, group.suite)
 
 

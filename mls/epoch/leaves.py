@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Final
 
-from mls.crypto import CipherSuite
+from mls.crypto import CipherSuite, SignaturePrivateKey
 from mls.epoch.environment import Environment
 from mls.epoch.extensions import required_capabilities, verify_extensions
 from mls.epoch.grease import ungreased
@@ -80,18 +80,29 @@ def _remembered_leaf(encoded: bytes) -> LeafNode:
 
 
 def verify_leaf_node(
-    leaf: LeafNode, position: LeafPosition | None, demands: Demands, env: Environment, *, strict: bool = False
+    leaf: LeafNode,
+    position: LeafPosition | None,
+    demands: Demands,
+    env: Environment,
+    *,
+    strict: bool = False,
+    signer: SignaturePrivateKey | None = None,
 ) -> None:
     """Check all that can be judged of a leaf alone; `strict` for leaves that are about to be sent.
 
-    `position` is None for the leaf of a key package, which has no place yet, and whose errors name none.
+    `position` is None for the leaf of a key package, which has no place yet, and whose errors name none. `signer` is
+    the key that has signed a leaf of our own just now: it must be the leaf's, and then its signature need not be read.
     Raises InvalidLeafNode, InvalidSignature, InvalidKey or MalformedMessage. RFC 9420 §7.3.
     """
     index = None if position is None else position.leaf_index
     verify_leaf_keys(leaf, demands.suite, index)
     # A leaf from a key package is signed without a position, so any position serves.
-    tbs = leaf_node_tbs(leaf, LeafPosition(b"", LeafIndex(0)) if position is None else position)
-    verify_signature(demands.suite, leaf.signature_key, b"LeafNodeTBS", tbs, leaf.signature, "R-7.3-03", "a leaf's")
+    if signer is None:
+        tbs = leaf_node_tbs(leaf, LeafPosition(b"", LeafIndex(0)) if position is None else position)
+        verify_signature(demands.suite, leaf.signature_key, b"LeafNodeTBS", tbs, leaf.signature, "R-7.3-03", "a leaf's")
+    else:
+        is_own = demands.suite.signature_public_key(signer) == leaf.signature_key
+        require(is_own, InvalidSignature, "R-7.3-03", "a leaf is signed with another key than its own")
     verify_extension_count(leaf.extensions, LEAF_NODE, InvalidLeafNode, env.settings, own=strict)
     verify_extensions(leaf.extensions, LEAF_NODE, InvalidLeafNode, env.registry)
     verify_self_description(leaf, index)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from mls.crypto import CipherSuite
+from mls.crypto import CipherSuite, SignaturePrivateKey
 from mls.epoch.authorization import authorize_joiner, authorize_proposal
 from mls.epoch.clients import verify_added_once, verify_clients, verify_other_client
 from mls.epoch.custom import verify_custom, verify_proposal_support
@@ -193,8 +193,11 @@ def verify_replacement(
     place: Place,
     *,
     strict: bool = False,
+    signer: SignaturePrivateKey | None = None,
 ) -> None:
     """Check a leaf that replaces the one at `index`; `strict` for one that is about to be sent.
+
+    `signer` is as for `verify_leaf_node`.
 
     Raises InvalidProposal, InvalidLeafNode, InvalidSignature, InvalidKey, MalformedMessage or Refused.
     RFC 9420 §7.3, §7.5, §5.3.1.
@@ -205,7 +208,8 @@ def verify_replacement(
     fresh = suite.canonical_public_key(leaf.encryption_key) != suite.canonical_public_key(old.encryption_key)
     rule = "R-7.3-12" if place is Place.UPDATE else "R-12.4.2-10"
     require(fresh, InvalidLeafNode, rule, f"leaf {index}: its encryption key is not replaced", leaf=index)
-    verify_leaf_node(leaf, LeafPosition(group.context.group_id, index), demands, env, strict=strict)
+    position = LeafPosition(group.context.group_id, index)
+    verify_leaf_node(leaf, position, demands, env, strict=strict, signer=signer)
     if (leaf.credential, leaf.signature_key) != (old.credential, old.signature_key):
         env.accept(leaf.credential, leaf.signature_key, place, replaces=old.credential, leaf=index)
 

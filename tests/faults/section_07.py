@@ -180,7 +180,7 @@ FAULTS = [
         "a leaf that replaces another one is not judged",
         Edit(
             proposals.verify_replacement,
-            "verify_leaf_node(leaf, LeafPosition(group.context.group_id, index), demands, env, strict=strict)",
+            "verify_leaf_node(leaf, position, demands, env, strict=strict, signer=signer)",
             "pass",
         ),
     ),

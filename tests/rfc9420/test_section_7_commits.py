@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from mls import Group
-from mls.errors import InvalidCiphertext
+from mls import Group, StagedCommit
+from mls.crypto import SignatureKeyPair, SignaturePrivateKey
+from mls.epoch.create_commit import CommitOrder, CreatedCommit, create_commit, own_leaf_content
+from mls.errors import InvalidCiphertext, InvalidSignature
 from mls.messages import Commit
 from tests.adversarial.insider import Insider
-from tests.support.world import World
+from tests.support.world import World, records
 from treekem.index import NodeIndex, direct_path, node_of
 from treekem.nodes import UpdatePath
 from treekem.suite import PathSecret
@@ -65,6 +67,26 @@ def test_a_path_opened_by_hand(suite: int) -> None:
     # Who learns the path secrets learns nothing of the leaf.
     derived = {crypto.derive_key_pair(each).public for each in (secret, above)}
     assert path.leaf_node.encryption_key not in derived
+
+
+@pytest.mark.rfc("R-7.3-03")
+def test_a_committer_signs_its_leaf_with_the_key_that_the_leaf_names() -> None:
+    world = World()
+    alice, bob = world.group(2)
+    insider = Insider(world, alice)
+    present, other = own_leaf_content(insider.state), insider.suite.generate_signature_key_pair(world.entropy("other"))
+    before = alice.fingerprint(), records(world.stores["alice"])
+
+    def commit(private: SignaturePrivateKey) -> CreatedCommit:
+        leaf = replace(present, signature_keys=SignatureKeyPair(private, present.signature_keys.public))
+        order = CommitOrder(leaf=leaf, private=False)
+        return create_commit(insider.state, order, insider.standing.keys, alice._environment())
+
+    with pytest.raises(InvalidSignature) as refusal:
+        commit(other.private)
+    assert refusal.value.rule == "R-7.3-03"
+    assert (alice.fingerprint(), records(world.stores["alice"])) == before
+    assert isinstance(bob.receive(encode(commit(present.signature_keys.private).message)), StagedCommit)
 
 
 def verify_keys(group: Group) -> None:
