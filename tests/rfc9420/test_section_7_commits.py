@@ -75,7 +75,7 @@ def test_a_committer_signs_its_leaf_with_the_key_that_the_leaf_names() -> None:
     alice, bob = world.group(2)
     insider = Insider(world, alice)
     present, other = own_leaf_content(insider.state), insider.suite.generate_signature_key_pair(world.entropy("other"))
-    before = alice.fingerprint(), records(world.stores["alice"])
+    before = alice.fingerprint(), records(world.stores[world.name_of(alice)])
 
     def commit(private: SignaturePrivateKey) -> CreatedCommit:
         leaf = replace(present, signature_keys=SignatureKeyPair(private, present.signature_keys.public))
@@ -85,7 +85,7 @@ def test_a_committer_signs_its_leaf_with_the_key_that_the_leaf_names() -> None:
     with pytest.raises(InvalidSignature) as refusal:
         commit(other.private)
     assert refusal.value.rule == "R-7.3-03"
-    assert (alice.fingerprint(), records(world.stores["alice"])) == before
+    assert (alice.fingerprint(), records(world.stores[world.name_of(alice)])) == before
     assert isinstance(bob.receive(encode(commit(present.signature_keys.private).message)), StagedCommit)
 
 
