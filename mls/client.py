@@ -80,6 +80,7 @@ from mls.store.pins import known_keys, pin_batch
 from mls.store.seam import Store
 from mls.store.standing import Standing, limits_of, load_standing
 from mls.succession import Continuation, create_first_commit, origin_of, plan_branch, plan_successor
+from mls.threads import threads_of
 from treekem.suite import Entropy, HPKEPrivateKey
 from treekem.wire import encode
 
@@ -113,7 +114,7 @@ class Client:
         self._clock = clock
         self._entropy = entropy
         self._groups: dict[bytes, Group] = {}
-        self.executor: Executor | None = None  # Threads, if any are lent, that check many signatures at once.
+        self.executor: Executor | None = None  # Threads that check many signatures at once; own ones unless lent.
 
     @classmethod
     def create(
@@ -416,7 +417,7 @@ class Client:
             announced=partial(is_announced, self._store),
             roles=self._roles,
             registry=self._registry,
-            executor=self.executor,
+            threads=threads_of(self.executor),
         )
 
     def _origin(self, link: ResumptionPSK) -> Origin | None:

@@ -62,6 +62,7 @@ from mls.messages import (
 from mls.registry import NO_REGISTRY, Registry
 from mls.rules import require, require_here
 from mls.settings import Settings
+from mls.threads import threads_of
 from treekem.wire import decode
 
 
@@ -153,7 +154,7 @@ class PublicGroup:
         """
         chosen = Settings() if settings is None else settings
         env = Environment(chosen, policy, int(clock()), _no_entropy, roles=roles, registry=registry)
-        group = _told(group_info, ratchet_tree, env)
+        group = _told(group_info, ratchet_tree, replace(env, threads=threads_of(None)))
         return cls(group, policy=policy, roles=roles, settings=chosen, registry=registry, clock=clock)
 
     def __repr__(self) -> str:
@@ -266,8 +267,16 @@ class PublicGroup:
     # Inside.
 
     def _environment(self) -> Environment:
-        now, known, registry = int(self._clock()), self._known_keys, self._registry
-        return Environment(self._settings, self._policy, now, _no_entropy, known, roles=self._roles, registry=registry)
+        return Environment(
+            self._settings,
+            self._policy,
+            int(self._clock()),
+            _no_entropy,
+            self._known_keys,
+            roles=self._roles,
+            registry=self._registry,
+            threads=threads_of(None),
+        )
 
     def _known_keys(self, identity: bytes) -> frozenset[bytes]:
         return self._view.shown.get(identity, frozenset())

@@ -7,7 +7,7 @@ declared once; what a leaf *means* is judged above. RFC 9420 §5.3, §7.2, §13.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from treekem.wire import Kept, UInt16, UInt64, decode_varint, struct
 
@@ -96,6 +96,11 @@ class LeafNode(Kept):
     signature: bytes
 
 
+_PUBLISHED: Final = 1
+_COMMITTED: Final = 3
+_LIFETIME: Final = 16
+
+
 class LeafParts(NamedTuple):
     """What stands in front in an encoded leaf node, still encoded but for the signature key."""
 
@@ -127,6 +132,52 @@ def leaf_parts(encoded: bytes) -> LeafParts:
     signature_key = encoded[decode_varint(encoded, key)[1] : credential]
     kind = encoded[credential : credential + 2]
     return LeafParts(signature_key, kind, encoded[credential:capabilities], encoded[capabilities:end])
+
+
+class LeafSections(NamedTuple):
+    """An encoded leaf node, cut by what is judged together.
+
+    `statement` is what it says of itself that others may say in the same octets: the type of its credential, its
+    capabilities, the type of its source, and its extensions. `lifetime` is empty unless the leaf is from a key package.
+    `unsigned` is all that stands before the signature.
+    """
+
+    encryption_key: bytes
+    signature_key: bytes
+    statement: bytes
+    lifetime: bytes
+    unsigned: bytes
+    signature: bytes
+
+
+def leaf_sections(encoded: bytes) -> LeafSections:
+    """Cut an encoded leaf node, which is known to be well-formed. RFC 9420 §7.2."""
+    key = _behind_vector(encoded, 0)
+    credential = _behind_vector(encoded, key)
+    capabilities = source = _behind_vector(encoded, credential + 2)
+    for _ in range(5):
+        source = _behind_vector(encoded, source)
+    kind, lifetime = encoded[source], b""
+    extensions = source + 1
+    if kind == _PUBLISHED:
+        extensions += _LIFETIME
+        lifetime = encoded[source + 1 : extensions]
+    elif kind == _COMMITTED:
+        extensions = _behind_vector(encoded, extensions)
+    end = _behind_vector(encoded, extensions)
+    return LeafSections(
+        encoded[_content(encoded, 0) : key],
+        encoded[_content(encoded, key) : credential],
+        encoded[credential : credential + 2] + encoded[capabilities : source + 1] + encoded[extensions:end],
+        lifetime,
+        encoded[:end],
+        encoded[_content(encoded, end) :],
+    )
+
+
+def _content(data: bytes, offset: int) -> int:
+    """Return where the content of a vector begins: the topmost bits of its header tell how long that is."""
+    return offset + (1 << (data[offset] >> 6))
 
 
 def _behind_vector(data: bytes, offset: int) -> int:

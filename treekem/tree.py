@@ -25,6 +25,7 @@ from treekem.index import (
     right,
     root,
 )
+from treekem.leaf_node import LeafPart
 from treekem.nodes import Content, LeafSlot, ParentNode, decode_ratchet_tree, encode_ratchet_tree
 from treekem.rules import require
 from treekem.suite import TreeSuite
@@ -172,6 +173,15 @@ class RatchetTree:
     def leaves(self) -> Iterator[tuple[LeafIndex, LeafSlot]]:
         """Yield the leaves that are not blank, from left to right."""
         return ((leaf_of(x), slot) for x, slot in self._columns.leaves())
+
+    def encoded_leaves(self) -> list[tuple[LeafIndex, bytes]]:
+        """Return the leaves that are not blank, from left to right, each as its LeafNode is encoded."""
+        places, leaves = self._columns.encoded_leaves()
+        return [(LeafIndex(x >> 1), encoded) for x, encoded in zip(places, leaves, strict=True)]
+
+    def leaf_parts(self, part: LeafPart) -> list[bytes]:
+        """Return a part of each leaf that is not blank, from left to right."""
+        return self._columns.leaf_parts(part)[1]
 
     def parents(self) -> Iterator[tuple[NodeIndex, ParentNode]]:
         """Yield the parents that are not blank, from left to right."""

@@ -6,11 +6,12 @@ Nothing below the shell reads a clock, a random source or a store; it is all han
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from mls.errors import InvalidMessage, MalformedMessage, MLSError, Refused
+from mls.errors import InvalidMessage, MalformedMessage, Refused
 from mls.identity import CredentialPolicy, Place, Subject
 from mls.identity.roles import EVERYTHING_ALLOWED, RolePolicy
 from mls.messages import Credential, PreSharedKeyID, ReInit, ResumptionPSK
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 _ItemT = TypeVar("_ItemT")
-_CHUNK: Final = 32
+_FEW: Final = 32
+_CHUNK: Final = 64  # What a thread takes at once.
 # What a policy raises about a credential; any other error tells of the policy itself.
 _REFUSALS: Final = (Refused, InvalidMessage, MalformedMessage)
 
@@ -67,13 +69,18 @@ def nothing_announced(group_id: bytes) -> bool:
     return False
 
 
+def no_threads() -> AbstractContextManager[Executor | None]:
+    """Give no threads."""
+    return nullcontext(None)
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """The arguments that every transition shares.
 
     `now` is in seconds since 1970; `psk` returns keys to be wiped; `origin` the group and epoch that a PSK names;
-    `announced` tells whether a successor of this id is awaited;
-    `registry` is what the application adds to the types of the protocol; `executor` lends threads to check signatures.
+    `announced` tells whether a successor of this id is awaited; `registry` is what the application adds to the types of
+    the protocol; `threads` gives those in which many signatures are checked.
     """
 
     settings: Settings
@@ -86,19 +93,21 @@ class Environment:
     announced: Callable[[bytes], bool] = nothing_announced
     roles: RolePolicy = EVERYTHING_ALLOWED
     registry: Registry = NO_REGISTRY
-    executor: Executor | None = None
+    threads: Callable[[], AbstractContextManager[Executor | None]] = no_threads
 
-    def passing(self, check: Callable[[_ItemT], None], items: Sequence[_ItemT]) -> frozenset[int]:
-        """Return the positions of the items that `check` takes, which many threads find sooner; none without them.
+    def verdicts(self, passes: Callable[[_ItemT], bool], items: Sequence[_ItemT]) -> list[bool]:
+        """Return what `passes` says of many items, asked by threads where there are some; of few, no to each.
 
-        Whoever asks runs the check on all others, so that what is refused, and in which order, does not depend on
-        threads.
+        Whoever asks looks again at those of which it says no, one by one, so that what is refused, and in which order,
+        does not depend on threads.
         """
-        if self.executor is None or len(items) <= _CHUNK:
-            return frozenset()
-        starts = range(0, len(items), _CHUNK)
-        passing = self.executor.map(lambda start: _passing(check, items, range(start, start + _CHUNK)), starts)
-        return frozenset(chain.from_iterable(passing))
+        if len(items) <= _FEW:
+            return [False] * len(items)
+        with self.threads() as executor:
+            if executor is None:
+                return list(map(passes, items))
+            pieces = (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))
+            return list(chain.from_iterable(executor.map(lambda piece: list(map(passes, piece)), pieces)))
 
     def accept(
         self,
@@ -135,14 +144,3 @@ class Environment:
         """Describe a credential to the policy."""
         known = self.known_keys(self.policy.identity(credential))
         return Subject(credential, signature_key, known, replaces)
-
-
-def _passing(check: Callable[[_ItemT], None], items: Sequence[_ItemT], positions: range) -> list[int]:
-    passing = []
-    for position in positions[: max(0, len(items) - positions.start)]:
-        try:
-            check(items[position])
-        except MLSError:
-            continue
-        passing.append(position)
-    return passing

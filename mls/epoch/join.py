@@ -20,8 +20,15 @@ from mls.epoch.extensions import (
 )
 from mls.epoch.framing import sign_content
 from mls.epoch.group_extensions import verify_external_senders, verify_group_context_extensions
-from mls.epoch.leaves import Demands, verify_leaf_node, verify_own_demands, verify_signature
+from mls.epoch.leaves import (
+    Demands,
+    decode_leaf_node,
+    verify_leaf_node,
+    verify_own_demands,
+    verify_signature,
+)
 from mls.epoch.limits import verify_commit_size, verify_extension_count, verify_suite_allowed, verify_width
+from mls.epoch.many_leaves import LeafExaminer
 from mls.epoch.members import leaf_nodes, verify_credential_support, verify_members, verify_signature_keys
 from mls.epoch.proposals import (
     QueuedProposal,
@@ -48,6 +55,7 @@ from mls.identity import Place
 from mls.messages import (
     AuthenticatedContent,
     Commit,
+    Credential,
     Extension,
     ExtensionType,
     ExternalInit,
@@ -57,7 +65,6 @@ from mls.messages import (
     GroupInfo,
     InlineProposal,
     KeyPackage,
-    LeafNode,
     LeafPosition,
     MLSMessage,
     NewMemberCommitSender,
@@ -88,11 +95,12 @@ from mls.schedule.transcript import (
 )
 from treekem.hashing import verify_tree_structure
 from treekem.index import LeafIndex, NodeIndex, common_ancestor, direct_path, node_of
+from treekem.leaf_node import leaf_parts
 from treekem.nodes import LeafSlot, UpdatePath
 from treekem.path import PathPlan, path_keys_from
 from treekem.suite import HPKEPrivateKey
 from treekem.tree import RatchetTree
-from treekem.wire import encode
+from treekem.wire import decode, encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +210,7 @@ def _psks(
 
 def _own_index(tree: RatchetTree, package: KeyPackage) -> LeafIndex:
     encoded = encode(package.leaf_node)
-    own = next((index for index, slot in tree.leaves() if slot.encoded == encoded), None)
+    own = next((index for index, leaf in tree.encoded_leaves() if leaf == encoded), None)
     message = "no leaf of the tree is this key package's"
     return require_present(own, InvalidWelcome, "R-12.4.3.1-19", message, code=Code.BAD_LEAF)
 
@@ -290,16 +298,15 @@ def verify_joined_tree(group: GroupState, env: Environment) -> None:
     demands = Demands.of(group.context, group.suite)
     settings = replace(env.settings, check_peer_lifetimes=env.settings.check_joined_lifetimes)
     lenient = replace(env, settings=settings)
-    leaves = list(leaf_nodes(group.tree))
-
-    def verify(entry: tuple[LeafIndex, LeafNode]) -> None:
-        index, leaf = entry
+    leaves = group.tree.encoded_leaves()
+    examiner = LeafExaminer(group.suite, group.context.group_id, demands, lenient)
+    for (index, encoded), is_valid in zip(leaves, env.verdicts(examiner.passes, leaves), strict=True):
+        if is_valid:
+            parts = leaf_parts(encoded)
+            env.accept(decode(Credential, parts.credential), parts.signature_key, Place.JOIN, leaf=index)
+            continue
+        leaf = decode_leaf_node(encoded)
         verify_leaf_node(leaf, LeafPosition(group.context.group_id, index), demands, lenient)
-
-    vetted = env.passing(verify, leaves)
-    for position, (index, leaf) in enumerate(leaves):
-        if position not in vetted:
-            verify((index, leaf))
         env.accept(leaf.credential, leaf.signature_key, Place.JOIN, leaf=index)
     everyone = frozenset(index for index, _ in leaves)
     # Encryption keys were compared with the rest of the tree's structure.

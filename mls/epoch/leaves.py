@@ -29,6 +29,7 @@ from mls.messages import (
     KeyPackageSource,
     LeafNode,
     LeafPosition,
+    Lifetime,
     RequiredCapabilities,
     encode_unsigned,
     leaf_node_tbs,
@@ -109,7 +110,8 @@ def verify_leaf_node(
     verify_demands(leaf, demands, index)
     if strict or env.settings.require_listed_suite:
         verify_listed_suite(leaf, demands, index)
-    verify_lifetime(leaf, env, index, strict=strict)
+    if isinstance(leaf.source, KeyPackageSource):
+        verify_lifetime(leaf.source.lifetime, env, index, strict=strict)
 
 
 def verify_leaf_keys(leaf: LeafNode, suite: CipherSuite, index: LeafIndex | None) -> None:
@@ -194,14 +196,12 @@ def _support(condition: bool, rule: str, message: str, index: LeafIndex | None) 
     require(condition, InvalidLeafNode, rule, text, code=Code.UNSUPPORTED_CAPABILITY, leaf=index)
 
 
-def verify_lifetime(leaf: LeafNode, env: Environment, index: LeafIndex | None, *, strict: bool) -> None:
+def verify_lifetime(lifetime: Lifetime, env: Environment, index: LeafIndex | None, *, strict: bool = False) -> None:
     """Check a key package leaf's lifetime: its length always, the clock by setting. Raises InvalidLeafNode.
 
     RFC 9420 §7.2, §7.3.
     """
-    if not isinstance(leaf.source, KeyPackageSource):
-        return
-    lifetime, settings = leaf.source.lifetime, env.settings
+    settings = env.settings
     length = lifetime.not_after - lifetime.not_before
     _last(length >= 0, "R-7.2-14", "ends before it begins", index)
     # The setting bounds what is promised; the back-dating that clocks need comes on top.

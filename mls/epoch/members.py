@@ -5,7 +5,7 @@ These rules are judged on the tree that a commit results in, so that a member's 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, Final
@@ -16,10 +16,14 @@ from mls.errors import Code, InvalidKey, InvalidLeafNode
 from mls.identity import CredentialPolicy
 from mls.messages import DEFAULT_EXTENSIONS, DEFAULT_PROPOSALS, Capabilities, Credential, LeafNode
 from mls.rules import require
+from treekem.hashing import has_distinct_encryption_keys
 from treekem.index import LeafIndex, NodeIndex, is_leaf, leaf_of
 from treekem.leaf_node import LeafPart, leaf_parts
 from treekem.tree import RatchetTree
 from treekem.wire import decode
+
+_FEW: Final = 64
+_SHARE: Final = 4  # From a quarter of all members on, a question about all of them costs less.
 
 
 def leaf_nodes(tree: RatchetTree) -> Iterator[tuple[LeafIndex, LeafNode]]:
@@ -46,6 +50,8 @@ def verify_encryption_keys(tree: RatchetTree, fresh: frozenset[LeafIndex], suite
 
     RFC 9420 §7.3, §16.7.
     """
+    if _are_most(fresh, tree) and has_distinct_encryption_keys(tree, suite):
+        return
     for index in sorted(fresh):
         slot = tree.leaf(index)
         if slot is not None:
@@ -68,6 +74,8 @@ def verify_signature_keys(tree: RatchetTree, fresh: frozenset[LeafIndex], suite:
 
     Raises InvalidLeafNode. RFC 9420 §7.3, §16.7.
     """
+    if _are_most(fresh, tree) and has_distinct_signature_keys(tree, suite):
+        return
     slots = ((index, tree.leaf(index)) for index in sorted(fresh))
     leaves = [(index, slot, leaf_parts(slot.encoded).signature_key) for index, slot in slots if slot is not None]
     for index, _, key in leaves:
@@ -98,6 +106,8 @@ def verify_credential_support(tree: RatchetTree, fresh: frozenset[LeafIndex]) ->
         return
     census = tree.census(traits_of)
     in_use = {trait - USED_CREDENTIALS.start for trait in census.traits(USED_CREDENTIALS)}
+    if _are_most(fresh, tree) and has_every_member(tree, (CREDENTIALS.start + kind for kind in in_use)):
+        return
     for index in sorted(fresh):
         slot = tree.leaf(index)
         if slot is None:
@@ -136,6 +146,34 @@ def has_every_member(tree: RatchetTree, traits: Iterable[int]) -> bool:
         return True
     census = tree.census(traits_of)
     return all(census.count(trait) == tree.n_members for trait in wanted)
+
+
+# One question about a whole tree, where questions about each of many leaves would cost more.
+
+
+def _are_most(fresh: Sized, tree: RatchetTree) -> bool:
+    return len(fresh) > _FEW and _SHARE * len(fresh) >= tree.n_members
+
+
+def has_distinct_signature_keys(tree: RatchetTree, suite: CipherSuite) -> bool:
+    """Whether no two leaves have one signature key, and no such key is an encryption key of any node.
+
+    Raises InvalidKey for an encryption key that is none. RFC 9420 §7.3, §16.7.
+    """
+    signing = tree.leaf_parts(LeafPart.SIGNATURE_KEY)
+    encrypting = [key for _, key in tree.encryption_keys()]
+    distinct, canonical = set(signing), set(suite.canonical_public_keys(encrypting))
+    is_crossed = not distinct.isdisjoint(encrypting) or not canonical.isdisjoint(_as_encryption_keys(signing, suite))
+    return len(distinct) == len(signing) and not is_crossed
+
+
+def _as_encryption_keys(keys: Sequence[bytes], suite: CipherSuite) -> Iterator[bytes]:
+    """Yield the canonical form of those signature keys that can be encryption keys."""
+    for key in keys:
+        try:
+            yield suite.canonical_public_key(key)
+        except InvalidKey:
+            continue
 
 
 # What is looked up in trees: keys and traits of leaves.

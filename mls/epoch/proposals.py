@@ -409,11 +409,16 @@ def _vetted(proposals: Sequence[QueuedProposal], env: Environment, demands: Dema
     """Return the places of Adds whose key packages threads have found valid. RFC 9420 §10.1."""
     added = _key_packages(proposals)
 
-    def verify(entry: tuple[int, KeyPackage]) -> None:
+    def passes(entry: tuple[int, KeyPackage]) -> bool:
         index, key_package = entry
-        verify_key_package(key_package, demands, env, strict=strict and not proposals[index].reference)
+        try:
+            verify_key_package(key_package, demands, env, strict=strict and not proposals[index].reference)
+        except MLSError:
+            return False
+        return True
 
-    return frozenset(added[position][0] for position in env.passing(verify, added))
+    verdicts = zip(added, env.verdicts(passes, added), strict=True)
+    return frozenset(index for (index, _), is_valid in verdicts if is_valid)
 
 
 def _key_packages(proposals: Sequence[QueuedProposal]) -> list[tuple[int, KeyPackage]]:

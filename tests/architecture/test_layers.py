@@ -17,7 +17,7 @@ LAYERS = (
     ("mls.messages",),
     ("mls.identity", "mls.schedule", "mls.registry"),
     ("mls.epoch",),
-    ("mls.arguments", "mls.events", "mls.extensions", "mls.intents", "mls.header", "mls.store"),
+    ("mls.arguments", "mls.events", "mls.extensions", "mls.intents", "mls.header", "mls.store", "mls.threads"),
     (
         "mls.client",
         "mls.group",

@@ -1,4 +1,4 @@
-"""Many key packages at once, and joining many members: with threads or without, the same is taken and refused."""
+"""Many key packages at once, and joining many members: in whosever threads, the same is taken and refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from treekem.nodes import LeafSlot
 N_ADDED = 70  # More than threads are asked for, and no multiple of what they take at once.
 
 
-@pytest.fixture(params=[0, 2], ids=["no threads", "two threads"])
+@pytest.fixture(params=[0, 2], ids=["own threads", "lent threads"])
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor | None]:
     if not request.param:
         yield None
