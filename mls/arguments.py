@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Final
 
 from mls.crypto import CipherSuite, SignaturePrivateKey, cipher_suite
 from mls.epoch.effect import Member
 from mls.errors import UsageError
 from mls.identity import Identity
-from mls.intents import NewLeaf
+from mls.intents import Intent, NewLeaf, Update
 from mls.messages import Capabilities, Credential, Extension
+from mls.registry import Registry
+from mls.rules import require
+from mls.settings import Settings
 from treekem.index import LeafIndex
 
 
@@ -19,12 +24,44 @@ def verify_bytes(value: object, what: str) -> None:
         raise UsageError(f"{what} is bytes, not {type(value).__name__}")
 
 
-def suite_of(identity: object) -> CipherSuite:
+def suite_of(identity: object, who: str = "a client") -> CipherSuite:
     """Return the suite of an Identity, for which its name is easily taken. Raises UsageError or Unsupported."""
     if not isinstance(identity, Identity):
         name = type(identity).__name__
-        raise UsageError(f'a client takes an Identity, such as Identity.basic(b"alice"), not {name}')
+        raise UsageError(f'{who} takes an Identity, such as Identity.basic(b"alice"), not {name}')
     return cipher_suite(identity.suite)
+
+
+def verify_parts(**parts: object) -> None:
+    """Require of what clients, observers and outsiders are made of that it can do its part, for which see `_PARTS`.
+
+    A class is easily taken for its instance. Raises UsageError.
+    """
+    for name, part in parts.items():
+        wanted, has_it = _PARTS[name]
+        if not has_it(part):
+            given = f"the class {part.__name__}" if isinstance(part, type) else type(part).__name__
+            raise UsageError(f"{name} is {wanted}, not {given}")
+
+
+def _having(*names: str) -> Callable[[object], bool]:
+    return lambda part: not isinstance(part, type) and all(hasattr(part, name) for name in names)
+
+
+_PARTS: Final[Mapping[str, tuple[str, Callable[[object], bool]]]] = MappingProxyType(
+    {
+        "store": ("a store such as MemoryStore()", _having("read", "scan", "apply")),
+        "policy": ("a credential policy such as TrustOnFirstUse()", _having("identity", "same_client", "accept")),
+        "roles": (
+            "a role policy such as Administrators()",
+            _having("extension_types", "founding_extensions", "authorize"),
+        ),
+        "settings": ("a Settings such as Settings.strict()", lambda part: isinstance(part, Settings | None)),
+        "registry": ("a Registry", lambda part: isinstance(part, Registry)),
+        "clock": ("a function such as time.time", callable),
+        "entropy": ("a function such as os.urandom", callable),
+    }
+)
 
 
 def verify_message(data: object) -> None:
@@ -40,11 +77,16 @@ def octets_of(data: object, what: str) -> bytes:
     return bytes(data)
 
 
-def verify_intents(intents: object) -> None:
-    """Require a list or a tuple, say, of intents, even of one. Raises UsageError."""
+def intents_of(intents: object) -> tuple[Intent, ...]:
+    """Return the intents of a commit, given in a list or a tuple, say, even if it is one. Raises UsageError."""
     if not isinstance(intents, Iterable):
         name = type(intents).__name__
         raise UsageError(f"a commit takes a sequence of intents, such as [{name}(...)], not one {name}")
+    wanted = tuple(intents)
+    is_for_commits = not any(isinstance(each, Update) for each in wanted)
+    text = "leave Update out, or say commit(leaf=NewLeaf(...)); Update is for `propose`"
+    require(is_for_commits, UsageError, "R-12.2-03", f"a commit renews its committer's leaf by its path: {text}")
+    return wanted
 
 
 def verify_new_leaf(leaf: object) -> None:

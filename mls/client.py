@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from mls.arguments import suite_of, verify_bytes, verify_message
+from mls.arguments import suite_of, verify_bytes, verify_message, verify_parts
 from mls.drafting import read_key_package
 from mls.epoch.authorization import with_roles
 from mls.epoch.effect import member_of
@@ -135,6 +135,9 @@ class Client:
         application adds; `open` is told both again. `clock` returns seconds since 1970.
         Raises UsageError if the store holds a client already, or for a suite that settings leave out; Unsupported.
         """
+        verify_parts(
+            store=store, policy=policy, roles=roles, settings=settings, registry=registry, clock=clock, entropy=entropy
+        )
         if store.read(CLIENT_KEY) is not None:
             raise UsageError("the store holds a client already: open it")
         suite, key = suite_of(identity), identity.signature_key
@@ -162,19 +165,15 @@ class Client:
 
         Raises StorageError.
         """
+        verify_parts(
+            store=store, policy=policy, roles=roles, settings=settings, registry=registry, clock=clock, entropy=entropy
+        )
         record = store.read(CLIENT_KEY)
         if record is None:
             raise StorageError("the store holds no client: create one")
-        chosen = Settings() if settings is None else settings
+        identity, given = unpack_identity(record), Settings() if settings is None else settings
         return cls(
-            store,
-            unpack_identity(record),
-            policy=policy,
-            roles=roles,
-            settings=chosen,
-            registry=registry,
-            clock=clock,
-            entropy=entropy,
+            store, identity, policy=policy, roles=roles, settings=given, registry=registry, clock=clock, entropy=entropy
         )
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 
-from mls.arguments import verify_bytes, verify_intents, verify_message
+from mls.arguments import intents_of, verify_bytes, verify_message
 from mls.drafting import Draft, draft_leaf, draft_proposal, draft_update
 from mls.epoch.admission import verify_room
 from mls.epoch.create_commit import CommitOrder, CreatedCommit, create_commit, protect, signed_content
@@ -216,12 +216,12 @@ class Group:
         """
         with self._exclusive():
             self._verify_sending()
-            verify_intents(intents)
+            asked = intents_of(intents)
             if tree not in {"inside", "beside"}:
                 raise UsageError(f"tree is 'inside' or 'beside', not {tree!r}")
             env, standing = self._environment(), self._standing
             sender = MemberSender(standing.state.own.index)
-            wanted = tuple(QueuedProposal(self._drafted(each, env).proposal, sender) for each in intents)
+            wanted = tuple(QueuedProposal(self._drafted(each, env).proposal, sender) for each in asked)
             selection = select_proposals(standing.state.group, sender.leaf_index, wanted, self._included(include), env)
             order = CommitOrder(
                 selection.taken,

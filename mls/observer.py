@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from mls.arguments import verify_message
+from mls.arguments import verify_message, verify_parts
 from mls.crypto import cipher_suite
 from mls.epoch.admission import (
     admit_proposal,
@@ -152,6 +152,7 @@ class PublicGroup:
         somebody who is known to be a member. Raises InvalidGroupInfo, InvalidTree, InvalidLeafNode, InvalidSignature,
         MalformedMessage, Unsupported or Refused. RFC 9420 §12.4.3.
         """
+        verify_parts(policy=policy, roles=roles, settings=settings, registry=registry, clock=clock)
         chosen = Settings() if settings is None else settings
         env = Environment(chosen, policy, int(clock()), _no_entropy, roles=roles, registry=registry)
         group = _told(group_info, ratchet_tree, replace(env, threads=threads_of(None)))

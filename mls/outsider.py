@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from mls import intents
+from mls.arguments import suite_of, verify_parts
 from mls.crypto import CipherSuite, SignaturePrivateKey, cipher_suite
 from mls.drafting import draft_from
 from mls.epoch.extensions import external_senders, verify_extensions
@@ -70,9 +71,10 @@ class Outsider:
     """
 
     def __init__(self, identity: Identity, *, settings: Settings | None = None, entropy: Entropy = os.urandom) -> None:
+        verify_parts(settings=settings, entropy=entropy)
+        self._suite = suite_of(identity, "an external sender")
         if identity.signature_key is None:
-            raise UsageError("an external sender brings its signature key")
-        self._suite = cipher_suite(identity.suite)
+            raise UsageError("an external sender brings its signature key: Identity.basic(name, signature_key=...)")
         self._key = identity.signature_key.copy()
         self._settings = Settings() if settings is None else settings
         self._entropy = entropy

@@ -264,9 +264,10 @@ def test_what_is_pending_goes_in_and_what_is_left_out_is_no_fault(scene: Scene) 
 def test_what_is_wanted_is_refused_even_when_nothing_is_pending(scene: Scene) -> None:
     alice = scene.groups[0]
     before, stored = alice.fingerprint(), records(alice._store)
-    for wanted, rule in (([intents.Remove(0)], "R-12.2-04"), ([intents.Update()], "R-12.2-03")):
-        with pytest.raises(InvalidProposalList) as caught:
-            alice.commit(wanted)
+    mistaken = (intents.Remove(0), InvalidProposalList, "R-12.2-04"), (intents.Update(), UsageError, "R-12.2-03")
+    for wanted, error, rule in mistaken:
+        with pytest.raises(error) as caught:
+            alice.commit([wanted])
         assert caught.value.rule == rule
     duplicate = crafted_package(
         scene.world.client("x"), leaf={"encryption_key": scene.forger.own_leaf().encryption_key}

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
-from mls import AcceptAnyone, Add, Client, Group, Invitation, MemoryStore, PreSharedKey, Remove, StagedCommit
+from mls import (
+    AcceptAnyone,
+    Add,
+    Client,
+    Group,
+    Identity,
+    Invitation,
+    MemoryStore,
+    PreSharedKey,
+    Remove,
+    Settings,
+    StagedCommit,
+    TrustOnFirstUse,
+    Update,
+)
+from mls.crypto import cipher_suite
 from mls.errors import Code, UnavailableSecret, UsageError
+from mls.identity.roles import Administrators
+from mls.messages import BasicCredential
 from mls.observer import PublicGroup
+from mls.outsider import Outsider
 from tests.support.world import NOW, World, records
+
+SUITE = cipher_suite(1)
 
 Mistake = Callable[[Client, Group, Any], object]
 
@@ -49,6 +71,18 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "proposed removal": (lambda _, group, text: group.propose(Remove(text)), "Remove takes a Member"),
     "one intent": (lambda client, group, _: group.commit(bare(Add(client.key_package()))), "such as [Add(...)]"),
     "no intent": (lambda _, group, text: group.commit([text]), "a str is not something"),
+    "own update": (
+        lambda _, group, __: group.commit([Remove(7), Update()]),
+        "a commit renews its committer's leaf by its path: leave Update out, or say commit(leaf=NewLeaf(...))",
+    ),
+    "outsider": (
+        lambda _, __, text: Outsider(text),
+        'an external sender takes an Identity, such as Identity.basic(b"alice"), not str',
+    ),
+    "outsider without a key": (
+        lambda _, __, text: Outsider(Identity.basic(text.encode())),
+        "an external sender brings its signature key: Identity.basic(name, signature_key=...)",
+    ),
 }
 
 
@@ -68,6 +102,67 @@ def test_a_mistaken_type_is_refused_by_name(name: str) -> None:
     assert message in caught.value.message
     assert caught.value.code is Code.INVALID_ARGUMENT
     assert group.fingerprint() == before
+
+
+NO_POLICY = "policy is a credential policy such as TrustOnFirstUse(), not"
+WRONG_PARTS: list[tuple[str, object, str]] = [
+    ("store", MemoryStore, "store is a store such as MemoryStore(), not the class MemoryStore"),
+    ("store", {}, "store is a store such as MemoryStore(), not dict"),
+    ("store", "clients.db", "store is a store such as MemoryStore(), not str"),
+    (
+        "policy",
+        TrustOnFirstUse,
+        f"{NO_POLICY} the class TrustOnFirstUse",
+    ),
+    ("policy", None, f"{NO_POLICY} NoneType"),
+    ("policy", Administrators(), f"{NO_POLICY} Administrators"),
+    ("roles", Administrators, "roles is a role policy such as Administrators(), not the class Administrators"),
+    ("roles", None, "roles is a role policy such as Administrators(), not NoneType"),
+    ("settings", Settings, "settings is a Settings such as Settings.strict(), not the class Settings"),
+    ("settings", {"max_leaves": 8}, "settings is a Settings such as Settings.strict(), not dict"),
+    ("registry", (), "registry is a Registry, not tuple"),
+    ("clock", 1.8e9, "clock is a function such as time.time, not float"),
+    ("entropy", b"seed", "entropy is a function such as os.urandom, not bytes"),
+]
+
+
+def parts_but(*names: str) -> list[tuple[str, object, str]]:
+    return [(name, part, message) for name, part, message in WRONG_PARTS if name not in names]
+
+
+@pytest.mark.parametrize(("name", "part", "message"), WRONG_PARTS)
+def test_a_client_is_made_of_what_can_do_its_part(name: str, part: Any, message: str) -> None:  # noqa: ANN401  (a mistake)
+    store = MemoryStore()
+    parts: dict[str, Any] = {"store": store, "policy": AcceptAnyone()}
+    makers: tuple[Callable[..., Client], ...] = (partial(Client.create, identity=Identity.basic(b"alice")), Client.open)
+    for make in makers:
+        with pytest.raises(UsageError) as caught:
+            make(**{**parts, name: part})
+        assert (caught.value.message, caught.value.code) == (message, Code.INVALID_ARGUMENT)
+        assert records(store) == {}
+    for make in makers:
+        assert make(**parts).identity == b"alice"
+
+
+@pytest.mark.parametrize(("name", "part", "message"), parts_but("store", "entropy"))
+def test_an_observer_is_made_of_what_can_do_its_part(name: str, part: Any, message: str) -> None:  # noqa: ANN401  (a mistake)
+    world = World()
+    (group,) = world.group(1)
+    parts: dict[str, Any] = {"policy": AcceptAnyone(), "clock": lambda: NOW}
+    with pytest.raises(UsageError) as caught:
+        PublicGroup.follow(group.group_info(), **{**parts, name: part})
+    assert caught.value.message == message
+    assert PublicGroup.follow(group.group_info(), **parts).epoch == group.epoch
+
+
+@pytest.mark.parametrize(("name", "part", "message"), parts_but("store", "policy", "roles", "registry", "clock"))
+def test_an_outsider_is_made_of_what_can_do_its_part(name: str, part: Any, message: str) -> None:  # noqa: ANN401  (a mistake)
+    key = SUITE.generate_signature_key_pair(os.urandom).private
+    identity = Identity.basic(b"server", signature_key=key)
+    with pytest.raises(UsageError) as caught:
+        Outsider(identity, **{name: part})
+    assert caught.value.message == message
+    assert Outsider(identity).entry.credential == BasicCredential(b"server")
 
 
 def test_the_welcome_of_a_commit_that_adds_nobody_is_no_message() -> None:
