@@ -197,10 +197,8 @@ def verify_replacement(
 ) -> None:
     """Check a leaf that replaces the one at `index`; `strict` for one that is about to be sent.
 
-    `signer` is as for `verify_leaf_node`.
-
-    Raises InvalidProposal, InvalidLeafNode, InvalidSignature, InvalidKey, MalformedMessage or Refused.
-    RFC 9420 §7.3, §7.5, §5.3.1.
+    `signer` is as for `verify_leaf_node`. Raises InvalidProposal, InvalidLeafNode, InvalidSignature, InvalidKey,
+    MalformedMessage or Refused. RFC 9420 §7.3, §7.5, §5.3.1.
     """
     message = f"leaf {index} is to be replaced, but it is blank"
     old = require_present(group.leaf_node(index), InvalidProposal, "R-12.1.2-03", message)
