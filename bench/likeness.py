@@ -17,7 +17,7 @@ from typing import Annotated, Final
 import typer
 
 from bench.machine import Clock, interleaved, machine, versions
-from bench.synthetic import NOW, Plan, SyntheticGroup, credential
+from bench.synthetic import NOW, Plan, Progress, SyntheticGroup, credential, nothing
 from mls import AcceptAnyone, Client, Group, Identity, MemoryStore, Settings, StagedCommit
 from treekem.index import LeafIndex
 
@@ -49,7 +49,7 @@ def main(
     """Compare a synthetic group with one made by real commits; exit with 1 if they differ by more than 20 %."""
     plan = Plan(members, suite)
     with typer.progressbar(length=members, label=f"{members} members join") as bar:
-        real = real_siblings(plan, lambda _: bar.update(1))
+        real = real_siblings(plan, bar.update)
     clock = time.process_time if cpu_time else time.perf_counter
     found = compare(SyntheticGroup(plan, cache, SETTINGS), real, rounds, clock)
     for each in found:
@@ -89,16 +89,13 @@ def _create(group: Group) -> None:
     group.discard(group.commit())
 
 
-def real_siblings(plan: Plan, progress: Callable[[int], object] = int) -> tuple[Group, Group]:
-    """Return the last two members of a group of so many, which are siblings, the last committer first.
-
-    `progress` is told after each member how many there are.
-    """
+def real_siblings(plan: Plan, progress: Progress = nothing) -> tuple[Group, Group]:
+    """Return the last two members of a group of so many, which are siblings, the last committer first."""
     before, last = None, _client(plan, 0).create_group(plan.group_id)
     for number in range(1, plan.n_leaves):
         entry = _client(plan, number).join_external(last.group_info())
         before, last = last, entry.accept()
-        progress(number + 1)
+        progress(1)
     if before is None:
         raise ValueError("a group of one has no siblings")
     staged = before.receive(entry.message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import resource
 import sys
@@ -53,6 +54,7 @@ def growth_in_bytes(plan: Plan, path: Path) -> int:
     before = _resident_bytes()
     standing = _opened(plan, path)
     gc.collect()
+    _return_free_memory()
     assert standing.state.group.tree.n_members == plan.n_leaves
     return _resident_bytes() - before
 
@@ -71,6 +73,13 @@ def _opened(plan: Plan, path: Path) -> Standing:
         assert tree.leaves_with(key_of_slot(slot, key_of), key_of)
     assert all(tree.census(traits_of).count(trait) for trait in traits_of_slot(slot, traits_of))
     return standing
+
+
+def _return_free_memory() -> None:
+    """Have the C library give back what is free, where it can be told to: glibc keeps some for the next to ask."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _resident_bytes() -> int:

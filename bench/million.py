@@ -59,8 +59,9 @@ class Scenario:
 
     def _open(self) -> list[Group]:
         plan, clients = self._plan, []
-        with self._step("build or load the tree"):
-            synthetic = SyntheticGroup(plan, self._cache)
+        progress = typer.progressbar(length=plan.n_leaves, label=f"{plan.n_leaves} members")
+        with self._step("build or load the tree"), progress as bar:
+            synthetic = SyntheticGroup(plan, self._cache, progress=bar.update)
         with self._step("read and hash it"):
             _ = synthetic.state
         for leaf in (plan.kept[0], plan.kept[-1]):

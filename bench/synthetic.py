@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -54,7 +57,17 @@ LEAF_BYTES: Final = 190
 EPOCH: Final = 7
 NOW: Final = 1_700_000_000
 _FORMAT: Final = 1
+_LOG_PIECES: Final = 6
+_LARGE: Final = 1 << 14
 _CAPABILITIES: Final = Capabilities((1,), (1,), (), (), (1,))
+
+
+Progress = Callable[[int], object]
+"""Is told how many members more are there."""
+
+
+def nothing(_: int) -> None:
+    """Show no progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +127,15 @@ class _Stream:
         return drawn[:length]
 
 
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """The nodes and tree hashes below a node of some height, that node included, but for the chain through it."""
+
+    start: int
+    nodes: list[bytes]
+    hashes: list[bytes]
+
+
 class _Builder:
     """The nodes and tree hashes of a tree that is being built."""
 
@@ -124,25 +146,35 @@ class _Builder:
         self._nodes = [b""] * (2 * plan.n_leaves - 1)
         self._hashes = [b""] * (2 * plan.n_leaves - 1)
 
-    def build(self) -> bytes:
-        """Return the ratchet_tree vector."""
+    def build(self, pieces: Iterable[_Piece], height: int) -> bytes:
+        """Return the ratchet_tree vector, made of pieces of some height."""
+        for piece in pieces:
+            places = slice(piece.start, piece.start + len(piece.nodes))
+            self._nodes[places], self._hashes[places] = piece.nodes, piece.hashes
         if self._plan.warm:
-            self._fill()
-        else:
-            for leaf in map(LeafIndex, range(self._plan.n_leaves)):
-                self._nodes[node_of(leaf)] = encode(self._leaf(leaf, None))
+            top = root(self._plan.n_leaves)
+            self._fill(range(height, level(top)), range(len(self._nodes)))
+            self._chain(top, b"")
         kinds = (b"\1\1", b"\1\2")
         body = b"".join(kinds[x & 1] + node if node else b"\0" for x, node in enumerate(self._nodes))
         return encode_varint(len(body)) + body
 
-    def _fill(self) -> None:
-        """Complete the chains, those of low subtrees first: they stand beside those of higher ones."""
-        top = root(self._plan.n_leaves)
-        for height in range(level(top)):
-            for x in range((1 << height) - 1, len(self._nodes), 2 << height):
+    def piece(self, number: int, height: int) -> _Piece:
+        """Return a piece of a height, counted from the left."""
+        start, stop = number * (2 << height), (number + 1) * (2 << height) - 1
+        if self._plan.warm:
+            self._fill(range(height), range(start, stop))
+        else:
+            for x in range(start, stop, 2):
+                self._nodes[x] = encode(self._leaf(leaf_of(NodeIndex(x)), None))
+        return _Piece(start, self._nodes[start:stop], self._hashes[start:stop])
+
+    def _fill(self, heights: range, places: range) -> None:
+        """Complete the chains that begin there, those of low subtrees first: they stand beside those of higher ones."""
+        for height in heights:
+            for x in range(places.start + (1 << height) - 1, places.stop, 2 << height):
                 if not self._is_chosen(NodeIndex(x), height):
                     self._chain(NodeIndex(x), self._plan.octets("overtaken", x))
-        self._chain(top, b"")
 
     def _is_chosen(self, x: NodeIndex, height: int) -> bool:
         """Whether the commit that set the parent of `x` came from below `x`."""
@@ -203,19 +235,40 @@ def _chooses_right(plan: Plan, x: int) -> bool:
     return (x * 0x9E3779B97F4A7C15 + plan.seed * 0xD1B54A32D192ED03 >> 31) & 1 == 1
 
 
-def encoded_tree(plan: Plan, folder: Path | None = None) -> bytes:
+def encoded_tree(plan: Plan, folder: Path | None = None, progress: Progress = nothing) -> bytes:
     """Return the ratchet_tree vector of a plan, from the disk where it was built before."""
     place = cache_folder() if folder is None else folder
     kind = "warm" if plan.warm else "bare"
     path = place / f"{_FORMAT}-suite{plan.suite_id}-{plan.n_leaves}-{kind}-{plan.seed}.tree"
     if path.exists():
         return path.read_bytes()
-    data = _Builder(plan).build()
+    data = _built(plan, progress)
     place.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}")
     unfinished.write_bytes(data)
     unfinished.replace(path)
     return data
+
+
+def _built(plan: Plan, progress: Progress) -> bytes:
+    """Build a tree in pieces; those of a large one are spread over processes, as signing keeps the interpreter busy."""
+    height = max(0, level(root(plan.n_leaves)) - _LOG_PIECES)
+    pieces = range(plan.n_leaves >> height)
+    if plan.n_leaves < _LARGE:
+        return _Builder(plan).build(_told((_piece(plan, height, number) for number in pieces), progress), height)
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as executor:
+        found = executor.map(partial(_piece, plan, height), pieces)
+        return _Builder(plan).build(_told(found, progress), height)
+
+
+def _piece(plan: Plan, height: int, number: int) -> _Piece:
+    return _Builder(plan).piece(number, height)
+
+
+def _told(pieces: Iterable[_Piece], progress: Progress) -> Iterator[_Piece]:
+    for piece in pieces:
+        yield piece
+        progress(len(piece.nodes) // 2 + 1)
 
 
 def cache_folder() -> Path:
@@ -227,10 +280,16 @@ def cache_folder() -> Path:
 class SyntheticGroup:
     """A group whose kept members can be opened as clients. They share one tree, as the values of it are immutable."""
 
-    def __init__(self, plan: Plan, folder: Path | None = None, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path | None = None,
+        settings: Settings | None = None,
+        progress: Progress = nothing,
+    ) -> None:
         self.plan = plan
         self.settings = Settings.large() if settings is None else settings
-        self.data = encoded_tree(plan, folder)
+        self.data = encoded_tree(plan, folder, progress)
 
     @cached_property
     def tree(self) -> RatchetTree:
@@ -291,7 +350,8 @@ def main(
 ) -> None:
     """Build a synthetic group, or load it, and judge its tree as somebody who joins does."""
     start = time.perf_counter()
-    group = SyntheticGroup(Plan(size, suite, tree == "warm"), cache)
+    with typer.progressbar(length=size, label=f"{size} members") as bar:
+        group = SyntheticGroup(Plan(size, suite, tree == "warm"), cache, progress=bar.update)
     built = time.perf_counter()
     print(f"{size} members, {tree}: {len(group.data)} bytes, built or loaded in {built - start:.1f} s")
     group.verify()

@@ -216,7 +216,7 @@ class RatchetTree:
 
     def tree_hash(self, suite: TreeSuite) -> bytes:
         """Return the tree hash of the root; Nh bytes. RFC 9420 §7.8."""
-        tree_hashes.remember_all(self._columns, suite)
+        tree_hashes.remember_all(self._columns.origin, suite)
         if self._recent.along is not None:
             self._hash_along(suite, self._recent.along)
         return self.node_hash(suite, root(self.n_leaves))
@@ -242,6 +242,7 @@ class RatchetTree:
         if x not in known:
             if len(known) >= _MOST_REMEMBERED:
                 known.clear()
+            tree_hashes.remember_all(self._columns.origin, suite)
             known[x] = tree_hashes.node_hash(self._columns, suite, x)
         return known[x]
 
@@ -258,6 +259,7 @@ class RatchetTree:
 
         RFC 9420 §7.9.
         """
+        tree_hashes.remember_all(self._columns.origin, suite)
         return tree_hashes.original_tree_hash(self._columns, suite, x, unmerged, {} if known is None else known)
 
     # Edits.

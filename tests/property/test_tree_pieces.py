@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from random import Random
+from typing import ClassVar
 
 import pytest
 
-from mls.crypto import cipher_suite
+from mls.crypto import CipherSuite, cipher_suite
 from tests.property.test_tree_kernels import grown
 from tests.support.tree_builder import leaf_named, parent_named, tree_of
 from treekem.columns import NodeColumns
@@ -62,6 +63,26 @@ def test_a_tree_in_pieces_is_like_any_other(n_leaves: int) -> None:
     assert dict(tree.blocks()) == dict(plain.blocks())
     smaller = plain.with_nodes({NodeIndex(2 * leaf): None for leaf in range(n_leaves // 2 or 1, n_leaves)}).truncated()
     assert tree.with_blocks(smaller.n_leaves, smaller.changed_blocks(plain)).encode() == smaller.encode()
+
+
+class CountingSuite(CipherSuite):
+    """Counts the hashes that are computed one by one."""
+
+    hashes: ClassVar[list[bytes]] = []
+
+    def hash(self, data: bytes) -> bytes:
+        self.hashes.append(digest := super().hash(data))
+        return digest
+
+
+def test_a_tree_that_was_edited_before_it_was_hashed_is_hashed_in_bulk() -> None:
+    suite = CountingSuite(SUITE.id, SUITE.name, SUITE.hpke, SUITE.signatures)
+    plain, slot = patchy(2048, 0.9), leaf_named("new")
+    tree = kept(plain).update_leaf(LeafIndex(2047), slot)
+    suite.hashes.clear()
+    assert tree.tree_hash(suite) == plain.update_leaf(LeafIndex(2047), slot).tree_hash(SUITE)
+    # What was in the edited blocks, two of 63 nodes.
+    assert len(suite.hashes) <= 2 * 63
 
 
 @pytest.mark.parametrize("seed", range(4))
