@@ -204,6 +204,28 @@ def test_what_verifies_raises_and_returns_nothing_to_forget() -> None:
     assert {name for name, returns in found.items() if returns != "None"} == {"verify_mac"}
 
 
+@pytest.mark.rfc("B42")
+def test_no_error_is_caught_and_then_taken_for_success() -> None:
+    # What is caught is raised again, as another error or in other words, or answered by a value that says so. Of the
+    # rest the first collects refusals, the second lets one rule speak for others, and two try again to find the place.
+    ends = (ast.Raise, ast.Return, ast.Continue)
+    found = {
+        f"{module.name}.{function.name}"
+        for module in modules(*ENGINE)
+        if not module.name.startswith("mls.cli")
+        for function in functions(module)
+        for node in ast.walk(function)
+        if isinstance(node, ast.ExceptHandler) and not isinstance(node.body[-1], ends)
+    }
+    assert found == {
+        "mls.epoch.proposals._verify_each",
+        "mls.epoch.join._psks",
+        "treekem.wire.codec.decode",
+        "treekem.wire.codec.decode_prefix",
+        "treekem.wire.description.describe",
+    }
+
+
 @pytest.mark.rfc("B52", "B41")
 def test_keys_pass_no_encoder_for_text_and_no_stand_in_is_shipped() -> None:
     for module in modules(*ENGINE):

@@ -18,7 +18,7 @@ def is_stored(group: Group, value: bytes) -> bool:
     return any(value in record for record in records(group._store).values())
 
 
-@pytest.mark.rfc("R-9.1-01")
+@pytest.mark.rfc("R-9.1-01", "B49")
 @pytest.mark.parametrize("restarts", [False, True])
 def test_no_two_messages_of_a_member_share_a_generation(*, restarts: bool) -> None:
     world = World()

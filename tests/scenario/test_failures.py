@@ -96,7 +96,7 @@ STEPS: tuple[Step, ...] = (
 )
 
 
-@pytest.mark.rfc("R-12.4.2-06", "R-12.4.2-17", "R-14-01")
+@pytest.mark.rfc("R-12.4.2-06", "R-12.4.2-17", "R-14-01", "B50")
 def test_each_write_may_fail_once() -> None:
     """Play one story over and over, and let another write fail each time."""
     n_writes = 0
