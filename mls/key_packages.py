@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
 from mls.crypto import SUITES, CipherSuite, SignatureKeyPair, SignaturePrivateKey, cipher_suite
+from mls.drafting import read_key_package
 from mls.epoch.create_commit import LeafContent
 from mls.epoch.environment import Environment
 from mls.epoch.grease import grease_extensions, greased
@@ -96,6 +98,21 @@ def _signed_leaf(
     )
     tbs = leaf_node_tbs(unsigned, _POSITIONLESS)
     return replace(unsigned, signature=signer.suite.sign_with_label(signer.keys.private, b"LeafNodeTBS", tbs))
+
+
+def common_cipher_suites(key_packages: Iterable[bytes]) -> frozenset[int]:
+    """Return the cipher suites of this engine that all of these clients support, for a founder to choose from.
+
+    Whoever carries key packages could hold back the better ones. So look at those that are about to be added, each of
+    which lists all suites of its client: choose the best, and where that is another one, fetch key packages for it.
+    What they say is verified when they are added. Raises MalformedMessage or InvalidKeyPackage. RFC 9420 §11.
+    """
+    common = frozenset(SUITES)
+    for each in key_packages:
+        capabilities = read_key_package(each).leaf_node.capabilities
+        speaks = ProtocolVersion.MLS10 in capabilities.versions
+        common &= frozenset(capabilities.cipher_suites if speaks else ())
+    return common
 
 
 def own_capabilities(extension_types: tuple[int, ...] = (), proposal_types: tuple[int, ...] = ()) -> Capabilities:

@@ -9,8 +9,9 @@ import pytest
 from mls import Client, Extension, Group, Identity, MemoryStore, intents
 from mls.crypto import SUITES, cipher_suite
 from mls.epoch.extensions import required_capabilities
-from mls.errors import Code, InvalidLeafNode, InvalidProposal, MalformedMessage, MLSError, UsageError
+from mls.errors import Code, InvalidKeyPackage, InvalidLeafNode, InvalidProposal, MalformedMessage, MLSError, UsageError
 from mls.events import StagedCommit
+from mls.key_packages import common_cipher_suites
 from mls.messages import (
     Add,
     CredentialType,
@@ -101,6 +102,22 @@ def test_groups_are_random_unless_named(suite: int) -> None:
     assert len({group.epoch_authenticator for group in groups}) == 8
     assert set(client.groups) == {group.group_id for group in groups}
     assert client.create_group(b"named").group_id == b"named"
+
+
+@pytest.mark.rfc("R-11-06", "R-11-07", "R-13.5-06")
+def test_a_founder_learns_which_suites_all_have() -> None:
+    world = World()
+    alice, bob, carol = (world.client(name) for name in ("alice", "bob", "carol"))
+    assert common_cipher_suites([]) == common_cipher_suites([alice.key_package()]) == frozenset(SUITES)
+    few = capable_package(bob, cipher_suites=(0x0A0A, 1, 3, 7, 0xF001))
+    fewer = capable_package(carol, cipher_suites=(7, 0x0A0A, 0xF001, 2, 3))
+    assert common_cipher_suites([alice.key_package(), few]) == {1, 3, 7}
+    assert common_cipher_suites((few, alice.key_package(), fewer)) == {3, 7}
+    assert common_cipher_suites([few, capable_package(carol, versions=(2,))]) == frozenset()
+    with pytest.raises(InvalidKeyPackage):
+        common_cipher_suites([few, alice.create_group().group_info()])
+    with pytest.raises(MalformedMessage):
+        common_cipher_suites([few[:-1]])
 
 
 @pytest.mark.rfc("R-11-04", "R-12.4.3.1-15")
