@@ -140,8 +140,9 @@ class Group:
         """Return a signed GroupInfo, for clients that join by an external commit. RFC 9420 §12.4.3."""
         with self._exclusive():
             self._verify_alive()
-            info = create_group_info(self._standing.state, self._environment(), ratchet_tree=ratchet_tree)
-            return self._sized(encode(MLSMessage(ProtocolVersion.MLS10, info)), "max_welcome_bytes")
+            env = self._environment()
+            info = create_group_info(self._standing.state, env, ratchet_tree=ratchet_tree)
+            return _sized(encode(MLSMessage(ProtocolVersion.MLS10, info)), env, "max_welcome_bytes")
 
     def fingerprint(self) -> bytes:
         """Hash what this client holds of the group: the agreed state, and what every ratchet has consumed and kept.
@@ -191,9 +192,9 @@ class Group:
             demands = Demands.of(standing.state.group.context, standing.state.suite)
             verify_proposal(standing.state.group, queued, env, demands, strict=True)
             message, key = protect(standing.state, content, standing.keys, env, private=private)
-            encoded = self._sized(encode(message))
+            encoded = _sized(encode(message), env)
             pending = PendingProposal(queued, draft.update_key, draft.signature_key)
-            self._spend(key, standing.proposal_batch(pending))
+            self._spend(key, standing.proposal_batch(pending), env)
             standing.proposals.setdefault(reference, pending)
             return SentProposal(encoded, reference)
 
@@ -233,14 +234,14 @@ class Group:
             )
             created = create_commit(standing.state, order, standing.keys, env)
             candidate = Candidate(
-                message=self._sized(encode(created.message)),
-                welcome=self._welcome_of(created, beside=tree == "beside"),
+                message=_sized(encode(created.message), env),
+                welcome=_welcome_of(created, env, beside=tree == "beside"),
                 tree_beside=tree == "beside",
                 left_out=tuple((queued.reference, reason) for queued, reason in selection.left_out),
                 transition=created.transition,
                 order=1 + max((each.order for each in standing.candidates.values()), default=-1),
             )
-            self._spend(created.key, standing.candidate_batch(candidate))
+            self._spend(created.key, standing.candidate_batch(candidate), env)
             standing.candidates[candidate.name] = candidate
             return self._pending_commit(candidate)
 
@@ -309,8 +310,8 @@ class Group:
                 standing.state, ApplicationData(data), WireFormat.PRIVATE_MESSAGE, authenticated_data
             )
             message, key = protect(standing.state, content, standing.keys, env, private=True)
-            encoded = self._sized(encode(message))
-            self._spend(key, {})
+            encoded = _sized(encode(message), env)
+            self._spend(key, {}, env)
             return encoded
 
     def receive(self, data: bytes) -> Received:
@@ -383,28 +384,13 @@ class Group:
             raise UsageError(f"{len(unknown)} of the references to include are not pending")
         return [pending[reference].queued for reference in include]
 
-    def _welcome_of(self, created: CreatedCommit, *, beside: bool) -> bytes | None:
-        """Return the Welcome of a commit, once those that it is for can take it and the tree that comes with it."""
-        state = created.transition.state
-        if created.welcome is None or state is None:
-            return None
-        if beside:
-            self._sized(state.group.tree.encode(), "max_welcome_bytes")
-        return self._sized(encode(MLSMessage(ProtocolVersion.MLS10, created.welcome)), "max_welcome_bytes")
-
-    def _sized(self, message: bytes, setting: str = "max_message_bytes") -> bytes:
-        limit: int = getattr(self._environment().settings, setting)
-        text = f"a message of {len(message)} bytes, more than {setting}"
-        require(len(message) <= limit, UsageError, f"S-{setting}", text, code=Code.LIMIT_EXCEEDED)
-        return message
-
-    def _spend(self, key: StagedKey | None, batch: Batch) -> None:
+    def _spend(self, key: StagedKey | None, batch: Batch, env: Environment) -> None:
         """Write what a call changes, the key it spent included, and only then consume the key."""
         standing = self._standing
         if key is None:
             self._store.apply(batch)
             return
-        limit = self._environment().settings.messages_per_epoch
+        limit = env.settings.messages_per_epoch
         text = f"the {limit} messages of messages_per_epoch are sent: a commit gives new keys"
         require(key.generation < limit, UsageError, "R-15.2-01", text, code=Code.MUST_REKEY)
         self._store.apply({**batch, **standing.key_batch(standing.state.epoch, key)})
@@ -448,3 +434,20 @@ class Group:
             transition=candidate.transition,
             candidate=candidate.name,
         )
+
+
+def _welcome_of(created: CreatedCommit, env: Environment, *, beside: bool) -> bytes | None:
+    """Return the Welcome of a commit, once those that it is for can take it and the tree that comes with it."""
+    state = created.transition.state
+    if created.welcome is None or state is None:
+        return None
+    if beside:
+        _sized(state.group.tree.encode(), env, "max_welcome_bytes")
+    return _sized(encode(MLSMessage(ProtocolVersion.MLS10, created.welcome)), env, "max_welcome_bytes")
+
+
+def _sized(message: bytes, env: Environment, setting: str = "max_message_bytes") -> bytes:
+    limit: int = getattr(env.settings, setting)
+    text = f"a message of {len(message)} bytes, more than {setting}"
+    require(len(message) <= limit, UsageError, f"S-{setting}", text, code=Code.LIMIT_EXCEEDED)
+    return message

@@ -11,9 +11,26 @@ from mls.errors import Code, MalformedMessage
 from mls.messages import ContentType, ProtocolVersion, WireFormat
 from mls.rules import require
 from mls.settings import Settings
-from treekem.wire import UInt16, UInt64, decode_prefix
+from treekem.wire import UInt16, UInt64, decode_prefix, struct
 
 _FRAMED = (WireFormat.PUBLIC_MESSAGE, WireFormat.PRIVATE_MESSAGE)
+_WIRE_FORMATS = frozenset(map(int, WireFormat))
+
+
+@struct
+class _Start:
+    """What every MLSMessage begins with. RFC 9420 §6."""
+
+    version: UInt16
+    wire_format: UInt16
+
+
+@struct
+class _Place:
+    """What every framed message goes on with. RFC 9420 §6."""
+
+    group_id: bytes
+    epoch: UInt64
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +55,25 @@ def read_header(data: bytes, settings: Settings) -> Header:
     """Read the first fields of an MLSMessage, whose size is checked first. Raises MalformedMessage. RFC 9420 §6."""
     largest = max(settings.max_message_bytes, settings.max_welcome_bytes)
     _verify_size(data, largest, "S-max_welcome_bytes")
-    version, offset = decode_prefix(UInt16, data)
-    known = version == ProtocolVersion.MLS10
-    require(known, MalformedMessage, "R-6-05", f"protocol version {version}", code=Code.UNKNOWN_ENUM)
-    number, offset = decode_prefix(UInt16, data, offset)
-    known = number in set(WireFormat)
-    require(known, MalformedMessage, "R-6-06", f"wire format {number}", code=Code.UNKNOWN_ENUM)
-    wire_format = WireFormat(number)
+    start, offset = decode_prefix(_Start, data)
+    known, message = start.version == ProtocolVersion.MLS10, f"protocol version {start.version}"
+    require(known, MalformedMessage, "R-6-05", message, code=Code.UNKNOWN_ENUM)
+    known, message = start.wire_format in _WIRE_FORMATS, f"wire format {start.wire_format}"
+    require(known, MalformedMessage, "R-6-06", message, code=Code.UNKNOWN_ENUM)
+    wire_format = WireFormat(start.wire_format)
     if wire_format not in _FRAMED:
         _verify_size(data, settings.max_welcome_bytes, "S-max_welcome_bytes")
         return Header(wire_format)
     _verify_size(data, settings.max_message_bytes, "S-max_message_bytes")
-    group_id, offset = decode_prefix(bytes, data, offset)
-    epoch, offset = decode_prefix(UInt64, data, offset)
+    place, offset = decode_prefix(_Place, data, offset)
     application = wire_format is WireFormat.PRIVATE_MESSAGE and data[offset : offset + 1] == _APPLICATION
-    return Header(wire_format, group_id, epoch, application)
+    return Header(wire_format, place.group_id, place.epoch, application)
 
 
 _APPLICATION = bytes([ContentType.APPLICATION])
 
 
 def _verify_size(data: bytes, limit: int, rule: str) -> None:
-    message = f"{len(data)} bytes, more than the {limit} accepted"
-    require(len(data) <= limit, MalformedMessage, rule, message, code=Code.LIMIT_EXCEEDED)
+    fits = len(data) <= limit
+    message = "" if fits else f"{len(data)} bytes, more than the {limit} accepted"
+    require(fits, MalformedMessage, rule, message, code=Code.LIMIT_EXCEEDED)

@@ -325,13 +325,13 @@ def open_private(
 
 
 def _guarded(nonce: bytes, guard: bytes) -> bytes:
-    head = bytes(a ^ b for a, b in zip(nonce[:_GUARD_LENGTH], guard, strict=True))
-    return head + nonce[_GUARD_LENGTH:]
+    head = int.from_bytes(nonce[:_GUARD_LENGTH], "big") ^ int.from_bytes(guard, "big")
+    return head.to_bytes(_GUARD_LENGTH, "big") + nonce[_GUARD_LENGTH:]
 
 
 def _private_plaintext(content: AuthenticatedContent) -> bytes:
-    head = encode_as(UInt16, content.wire_format) + encode(content.content)
-    return encode(content.content.content) + encode(content)[len(head) :]
+    auth = (content.auth.signature, content.auth.confirmation_tag)
+    return encode(content.content.content) + b"".join(encode_as(bytes, each) for each in auth if each is not None)
 
 
 def _decode_private_plaintext(

@@ -86,7 +86,7 @@ class Ratchet:
 
     def without_oldest(self, count: int) -> tuple[Ratchet, list[Secret]]:
         """Return the ratchet without its `count` oldest skipped keys, and those keys. RFC 9420 §15.3."""
-        oldest = list(islice(self.skipped, max(count, 0)))
+        oldest = list(islice(self.skipped, count)) if count > 0 else []
         if not oldest:
             return self, []
         kept = dict(islice(self.skipped.items(), len(oldest), None))
@@ -143,7 +143,7 @@ def verify_available(ratchet: Ratchet, generation: int, max_forward: int) -> Non
     """
     text = f"generation {generation} lies beyond the ratchet's end"
     require(0 <= generation <= MAX_GENERATION, UsageError, "R-9.1-05", text, code=Code.MUST_REKEY)
-    if generation in ratchet.skipped:
+    if generation == ratchet.generation or generation in ratchet.skipped:
         return
 
     text = f"generation {generation} is older than the keys that are kept"

@@ -116,12 +116,13 @@ class SecretTree:
         """
         name = self._name_of(leaf, content_type)
         known = self._available(name, generation)
-        split = _Plan() if known else self._split(leaf)
-        key, nonce = (known or split.ratchets[name]).key_and_nonce(self._suite, generation)
-        split.wipe()
+        split = None if known else self._split(leaf)
+        ratchet = known if split is None else split.ratchets[name]
+        assert ratchet is not None  # noqa: S101  (a leaf has ratchets, or is split into them)
+        key, nonce = ratchet.key_and_nonce(self._suite, generation)
         staged = StagedKey(self, leaf, name[1], generation, key, nonce)
-        # What the key leaves behind is derived when it is asked for: a forged message never gets that far.
-        self._plans[staged] = None
+        # What else the key leaves behind is derived when it is asked for: a forged message never gets that far.
+        self._plans[staged] = split
         return staged
 
     def stage_next(self, leaf: LeafIndex, content_type: ContentType) -> StagedKey:
@@ -222,8 +223,8 @@ class SecretTree:
         if staged.tree is not self:
             raise UsageError("the key was staged from another secret tree", code=Code.STALE_HANDLE)
         plan = self._plans.get(staged)
-        if plan is None:
-            plan = self._plans[staged] = self._plan((staged.leaf, staged.kind), staged.generation)
+        if plan is None or not plan.is_whole:
+            plan = self._plans[staged] = self._plan((staged.leaf, staged.kind), staged.generation, plan)
         return plan
 
     def _available(self, name: RatchetName, generation: int) -> Ratchet | None:
@@ -232,10 +233,11 @@ class SecretTree:
         verify_available(known or _UNTOUCHED, generation, self._limits.max_forward)
         return known
 
-    def _plan(self, name: RatchetName, generation: int) -> _Plan:
-        """Derive what consuming a generation leaves behind, without changing the tree."""
+    def _plan(self, name: RatchetName, generation: int, split: _Plan | None) -> _Plan:
+        """Derive what consuming a generation leaves behind, without changing the tree; `split` is its leaf's split."""
         known = self._available(name, generation)
-        plan = _Plan() if known else self._split(name[0])
+        plan = split or (_Plan() if known else self._split(name[0]))
+        plan.is_whole = True
         ratchet = known or plan.ratchets[name]
         after = ratchet.consume(self._suite, generation, self._stamp, self._limits.max_skipped)
         plan.ratchets[name] = after.ratchet
@@ -321,6 +323,7 @@ _UNTOUCHED = Ratchet(None)
 class _Plan:
     """What consuming a key changes: nodes that go and come, ratchets that are replaced.
 
+    Until it `is_whole`, it says what splitting the tree down to the key's leaf changes, and nothing of the key itself.
     `fresh` are the secrets that exist for this plan alone, to be wiped if it is dropped; `doomed` those to be wiped
     when it is carried out.
     """
@@ -330,6 +333,7 @@ class _Plan:
     ratchets: dict[RatchetName, Ratchet] = field(default_factory=dict)
     fresh: list[Secret] = field(default_factory=list)
     doomed: list[Secret] = field(default_factory=list)
+    is_whole: bool = False
 
     def wipe(self) -> None:
         """Wipe what exists for this plan alone."""

@@ -250,8 +250,8 @@ FAULTS = [
         "the authentication stands before the content",
         Edit(
             framing._private_plaintext,
-            "encode(content.content.content) + encode(content)[len(head) :]",
-            "encode(content)[len(head) :] + encode(content.content.content)",
+            'encode(content.content.content) + b"".join(encode_as(bytes, each) for each in auth if each is not None)',
+            'b"".join(encode_as(bytes, each) for each in auth if each is not None) + encode(content.content.content)',
         ),
     ),
     Fault(
@@ -278,8 +278,8 @@ FAULTS = [
         "the reuse guard changes the last bytes of the nonce",
         Edit(
             framing._guarded,
-            "head = bytes(a ^ b for a, b in zip(nonce[:_GUARD_LENGTH], guard, strict=True))\n    "
-            "return head + nonce[_GUARD_LENGTH:]",
+            'head = int.from_bytes(nonce[:_GUARD_LENGTH], "big") ^ int.from_bytes(guard, "big")\n    '
+            'return head.to_bytes(_GUARD_LENGTH, "big") + nonce[_GUARD_LENGTH:]',
             "tail = bytes(a ^ b for a, b in zip(nonce[-_GUARD_LENGTH:], guard, strict=True))\n    "
             "return nonce[:-_GUARD_LENGTH] + tail",
         ),

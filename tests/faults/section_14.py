@@ -60,7 +60,7 @@ FAULTS = [
         "the generation of a commit is spent when it is merged",
         Edit(
             Group.commit,
-            "self._spend(created.key, standing.candidate_batch(candidate))",
+            "self._spend(created.key, standing.candidate_batch(candidate), env)",
             "self._store.apply(standing.candidate_batch(candidate))",
         ),
     ),
