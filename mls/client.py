@@ -282,7 +282,7 @@ class Client:
     def create_group(self, group_id: bytes | None = None, extensions: tuple[Extension, ...] = ()) -> Group:
         """Found a group with this client as its only member; the id is Nh random bytes unless given.
 
-        Fetch the key packages of those to be added first, and have the best of the `common_cipher_suites` that they list:
+        Fetch the key packages of those to be added first, and take the best of the `common_cipher_suites` they list:
         a worse one is what an attacker would have chosen. Raises UsageError for an id in use, and InvalidProposal or
         InvalidLeafNode for extensions that are not supported. RFC 9420 §11.
         """
