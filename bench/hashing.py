@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Final
+from statistics import median
+from typing import Annotated, Final, ParamSpec, TypeVar
 
 import typer
 
@@ -27,6 +29,8 @@ from treekem.scanned import ScannedTree
 from treekem.wire import decode_varint, encode, encode_varint
 
 LEAF_BYTES: Final = 190
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _RAW_BYTES: Final = 1 << 26
 _DEFAULT_SIZES: Final = "1024,4096,16384,65536,131072,262144,1048576"
 
@@ -70,7 +74,7 @@ def main(
         measured = list(_measure(size, hash_name, rounds, time.thread_time if cpu_time else time.perf_counter))
         for row in measured:
             print(
-                f"{row.members:>8} leaves  {row.way:<22} {row.seconds * 1e3:>10.2f} ms"
+                f"{row.members:>8} leaves  {row.way:<24} {row.seconds * 1e3:>10.2f} ms"
                 f" {row.nanoseconds_per_node:>7.0f} ns a node  {row.ratio:>5.2f} times as fast as {row.compared_with}"
             )
         rows += measured
@@ -113,11 +117,64 @@ def _measure(size: int, hash_name: str, rounds: int, clock: Clock) -> list[Row]:
     ]
     _, kernel_seconds, ratio = interleaved(loop, one_core, rounds, clock)
     found.append(row("kernel, one core", kernel_seconds, "hashlib loop", ratio))
+    return [*found, *_on_all_cores(one_core, partial(tree.scanned.tree_hashes, hash_name), rounds, row)]
+
+
+def _on_all_cores(
+    one_core: Callable[[], object],
+    spread: Callable[[Executor], object],
+    rounds: int,
+    row: Callable[[str, float, str, float], Row],
+) -> list[Row]:
+    """Measure threads on all cores by the wall clock, and by the processor time that each of them takes.
+
+    Where other programs take turns with ours, threads wait for a core, and the wall clock tells of those programs. The
+    work of a thread is its own: were all cores free, the whole would end when the busiest has done its share, and the
+    caller what is left to it. A thread that waits leaves its pieces to others, so that an even split is told too.
+    """
     n_cores = int(machine()["cores"])
-    with ThreadPoolExecutor(n_cores) as executor:
-        all_cores: Callable[[], object] = partial(tree.scanned.tree_hashes, hash_name, executor)
-        _, seconds, ratio = interleaved(one_core, all_cores, rounds, time.perf_counter)
-    return [*found, row(f"kernel, {n_cores} cores", seconds, "kernel, one core", ratio)]
+    caller, busiest, together = [], [], []
+    with BusyThreads(n_cores) as executor:
+        spread(executor)  # Threads start, and load what they need.
+
+        def on_all_cores() -> None:
+            executor.busy.clear()
+            start = time.thread_time()
+            spread(executor)
+            caller.append(time.thread_time() - start)
+            busiest.append(max(executor.busy.values()))
+            together.append(sum(executor.busy.values()))
+
+        _, seconds, ratio = interleaved(one_core, on_all_cores, rounds, time.perf_counter)
+    serial = median(timed(one_core, time.thread_time) for _ in range(rounds))
+    free = median(caller) + median(busiest)
+    even = median(caller) + median(together) / n_cores
+    return [
+        row(f"kernel, {n_cores} cores", seconds, "kernel, one core", ratio),
+        row(f"{n_cores} cores, were they free", free, "kernel, one core", serial / free),
+        row(f"{n_cores} cores, evenly busy", even, "kernel, one core", serial / even),
+    ]
+
+
+class BusyThreads(ThreadPoolExecutor):
+    """Threads, with the processor seconds that each has worked, in `busy`, by its number."""
+
+    def __init__(self, n_threads: int) -> None:
+        super().__init__(n_threads)
+        self.busy: dict[int, float] = {}
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Run a function in one of the threads, and note the processor time that it takes."""
+
+        def metered() -> _T:
+            start = time.thread_time()
+            try:
+                return fn(*args, **kwargs)
+            finally:
+                me = threading.get_ident()
+                self.busy[me] = self.busy.get(me, 0.0) + time.thread_time() - start
+
+        return super().submit(metered)
 
 
 def synthetic_tree(size: int, hash_name: str) -> Tree:
