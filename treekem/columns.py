@@ -13,6 +13,7 @@ first blank one, which member is the last. RFC 9420 Appendix C.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 from treekem.blocks import (
@@ -154,6 +155,11 @@ class NodeColumns:
             return None
         leaf = LeafIndex((number << BITS | lowest_bit(block.roomy)) >> 1)
         return leaf if leaf < self.n_leaves else None
+
+    def blank_leaves(self) -> Iterator[LeafIndex]:
+        """Yield the blank leaves, from left to right."""
+        found = _blank_leaves(self._top, self._stratum, 0)
+        return takewhile(lambda leaf: leaf < self.n_leaves, found)
 
     def last_member(self) -> LeafIndex | None:
         """Return the rightmost leaf that is not blank, or `None` when all are."""
@@ -367,6 +373,15 @@ def _items(
             node = block.nodes[slot]
             if node is not None:
                 yield node_at(stratum, number, slot), node
+
+
+def _blank_leaves(block: Block, stratum: int, number: int) -> Iterator[LeafIndex]:
+    for position in positions_of(block.roomy):
+        place = number << BITS | position
+        if stratum:
+            yield from _blank_leaves(block.children[position], stratum - 1, place)
+        else:
+            yield LeafIndex(place >> 1)
 
 
 _Difference = tuple[int, int, Block, Block]

@@ -6,6 +6,7 @@ Node `x` of a tree with `n_leaves` leaves (always a power of two, blank ones inc
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NewType
 
 from treekem.errors import UsageError
@@ -90,6 +91,20 @@ def direct_path(x: NodeIndex, n_leaves: int) -> tuple[NodeIndex, ...]:
         bit <<= 1
         path.append(x)
     return tuple(path)
+
+
+def all_above(leaves: Iterable[LeafIndex], n_leaves: int) -> set[NodeIndex]:
+    """Return the nodes of the direct paths of many leaves. RFC 9420 §4.1.2."""
+    found: set[NodeIndex] = set()
+    top = root(n_leaves)
+    for leaf in leaves:
+        x = node_of(leaf)
+        while x != top:
+            x = parent(x, n_leaves)
+            if x in found:
+                break
+            found.add(x)
+    return found
 
 
 def copath(x: NodeIndex, n_leaves: int) -> tuple[NodeIndex, ...]:

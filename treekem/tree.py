@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Final, TypeVar
@@ -15,10 +15,12 @@ from treekem.errors import InvalidTree, UsageError
 from treekem.index import (
     LeafIndex,
     NodeIndex,
+    all_above,
     copath,
     direct_path,
     is_leaf,
     leaf_of,
+    leaves_below,
     left,
     node_of,
     node_width,
@@ -276,6 +278,26 @@ class RatchetTree:
             if node is not None:
                 changes[x] = _with_unmerged(node, leaf)
         return tree.with_nodes(changes), leaf
+
+    def with_new_leaves(self, slots: Sequence[LeafSlot]) -> tuple[RatchetTree, list[LeafIndex]]:
+        """Return the tree with new members, as `add_leaf` adds one after the other, and their leaves.
+
+        Every parent above them is looked at once, however many of them are below. RFC 9420 §12.1.1.
+        """
+        n_leaves = self.n_leaves
+        while n_leaves < self.n_members + len(slots):
+            n_leaves *= 2
+        columns = self._columns if n_leaves == self.n_leaves else self._columns.resized(n_leaves)
+        tree, leaves = RatchetTree(columns, self._tables), list(islice(columns.blank_leaves(), len(slots)))
+        changes: dict[NodeIndex, Content] = dict(zip(map(node_of, leaves), slots, strict=True))
+        for x in all_above(leaves, n_leaves):
+            node = tree.parent(x)
+            if node is not None:
+                below = leaves_below(x)
+                new = leaves[bisect_left(leaves, below.start) : bisect_left(leaves, below.stop)]
+                unmerged = tuple(sorted((*node.unmerged_leaves, *new)))
+                changes[x] = ParentNode(node.encryption_key, node.parent_hash, unmerged)
+        return tree.with_nodes(changes), leaves
 
     def with_room(self) -> tuple[RatchetTree, LeafIndex]:
         """Return the tree, grown to twice its size if it has no blank leaf, and its first blank leaf. RFC 9420 §7.7."""

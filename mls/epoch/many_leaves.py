@@ -1,4 +1,4 @@
-"""Many leaves of one group at once, as a joiner meets them. RFC 9420 §7.3, §12.4.3.1.
+"""Many leaves of one group at once, as a joiner meets them, and many key packages. RFC 9420 §7.3, §10.1, §12.4.3.1.
 
 Keys, signature and lifetime are a leaf's own, and are checked of each. What a leaf says it supports, and its
 extensions, many members say in the same octets: once a leaf that says so was found valid, those octets are known to be
@@ -8,20 +8,40 @@ good. Leaves are read in parts, as they are encoded; whatever does not pass here
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from mls.crypto import CipherSuite
 from mls.crypto.labels import labelled
 from mls.epoch.environment import Environment
-from mls.epoch.leaves import Demands, decode_leaf_node, verify_leaf_node, verify_lifetime
+from mls.epoch.leaves import Demands, decode_leaf_node, verify_key_package, verify_leaf_node, verify_lifetime
 from mls.errors import MLSError
-from mls.messages import LeafPosition, Lifetime
+from mls.messages import KeyPackage, LeafPosition, Lifetime
 from treekem.index import LeafIndex
 from treekem.leaf_node import LeafSections, leaf_sections
 from treekem.wire import decode, encode
 
 _MOST_KNOWN: Final = 1024  # Members choose what they say, so that no more of it is remembered.
 _INDEX: Final = 4  # The bytes of a leaf index, which ends LeafPosition.
+
+
+def vetted_key_packages(
+    offered: Sequence[tuple[int, KeyPackage, bool]], demands: Demands, env: Environment
+) -> frozenset[int]:
+    """Return the numbers of those key packages that were found valid, where there are many of them.
+
+    Each comes with its number, and with whether it is about to be sent. RFC 9420 §10.1.
+    """
+
+    def passes(entry: tuple[int, KeyPackage, bool]) -> bool:
+        try:
+            verify_key_package(entry[1], demands, env, strict=entry[2])
+        except MLSError:
+            return False
+        return True
+
+    verdicts = zip(offered, env.verdicts(passes, offered), strict=True)
+    return frozenset(number for (number, _, _), is_valid in verdicts if is_valid)
 
 
 class LeafExaminer:

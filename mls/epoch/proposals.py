@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Final, assert_never
 
 from mls.crypto import CipherSuite, SignaturePrivateKey
 from mls.epoch.authorization import authorize_joiner, authorize_proposal
@@ -15,6 +15,7 @@ from mls.epoch.extensions import verify_extensions
 from mls.epoch.group_extensions import extensions_after, verify_group_context_extensions
 from mls.epoch.leaves import Demands, verify_key_package, verify_leaf_node, verify_own_demands
 from mls.epoch.limits import verify_extension_count, verify_width
+from mls.epoch.many_leaves import vetted_key_packages
 from mls.epoch.members import IdentityOf, verify_all_demands, verify_members
 from mls.epoch.state import GroupState, leaf_node_at
 from mls.errors import (
@@ -56,6 +57,8 @@ from mls.schedule.psk import PSK
 from treekem.index import LeafIndex
 from treekem.nodes import LeafSlot
 from treekem.tree import RatchetTree
+
+_FEW: Final = 32  # So many are added one by one.
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,7 +388,8 @@ def _verify_each(
     link: ResumptionPSKUsage | None,
 ) -> None:
     """Check every proposal by itself; of our own commit, the error names the places of all key packages at fault."""
-    vetted = _vetted(proposals, env, demands, strict=strict)
+    added = [(index, package, strict and not proposals[index].reference) for index, package in _key_packages(proposals)]
+    vetted = vetted_key_packages(added, demands, env)
     refusals: dict[int, MLSError] = {}
     for index, queued in enumerate(proposals):
         if isinstance(queued.proposal, CustomProposal):
@@ -401,22 +405,6 @@ def _verify_each(
         first = next(iter(refusals.values()))
         first.indexes = tuple(refusals)
         raise first
-
-
-def _vetted(proposals: Sequence[QueuedProposal], env: Environment, demands: Demands, *, strict: bool) -> frozenset[int]:
-    """Return the places of Adds whose key packages threads have found valid. RFC 9420 §10.1."""
-    added = _key_packages(proposals)
-
-    def passes(entry: tuple[int, KeyPackage]) -> bool:
-        index, key_package = entry
-        try:
-            verify_key_package(key_package, demands, env, strict=strict and not proposals[index].reference)
-        except MLSError:
-            return False
-        return True
-
-    verdicts = zip(added, env.verdicts(passes, added), strict=True)
-    return frozenset(index for (index, _), is_valid in verdicts if is_valid)
 
 
 def _key_packages(proposals: Sequence[QueuedProposal]) -> list[tuple[int, KeyPackage]]:
@@ -436,12 +424,15 @@ def _edited_tree(
     tree: RatchetTree,
     updated: Iterable[tuple[LeafIndex, LeafNode]],
     removed: Iterable[LeafIndex],
-    packages: Iterable[KeyPackage],
+    packages: Sequence[KeyPackage],
 ) -> tuple[RatchetTree, tuple[tuple[LeafIndex, KeyPackage], ...]]:
     for index, leaf in updated:
         tree = tree.update_leaf(index, LeafSlot.of(leaf))
     for index in removed:
         tree = tree.remove_leaf(index)
+    if len(packages) > _FEW:
+        tree, leaves = tree.with_new_leaves([LeafSlot.of(each.leaf_node) for each in packages])
+        return tree, tuple(zip(leaves, packages, strict=True))
     added = []
     for key_package in packages:
         tree, index = tree.add_leaf(LeafSlot.of(key_package.leaf_node))

@@ -36,7 +36,7 @@ from mls.schedule.key_schedule import (
     external_key_pair,
     welcome_key_and_nonce,
 )
-from treekem.index import LeafIndex, common_ancestor, node_of
+from treekem.index import NodeIndex, common_ancestor, node_of
 from treekem.nodes import HPKECiphertext
 from treekem.path import PathPlan
 from treekem.suite import HPKEPrivateKey, PathSecret
@@ -105,24 +105,25 @@ def create_welcome(
     key.wipe()
     # The HPKE info is the same for all: it is digested once, however many join.
     context = suite.seal_context(b"Welcome", encrypted_group_info)
-    entries = []
+    entries, encoded = [], dict[NodeIndex, bytes]()
     for index, key_package in applied.added:
-        secrets = _secrets_for(index, after.own.index, following, applied.psks, plan)
-        sealed = suite.seal(key_package.init_key, context, encode(secrets), env.entropy)
+        # All below one node of the committer's path are told the same.
+        ancestor = common_ancestor(node_of(index), node_of(after.own.index))
+        if ancestor not in encoded:
+            encoded[ancestor] = encode(_secrets_for(ancestor, following, applied.psks, plan))
+        sealed = suite.seal(key_package.init_key, context, encoded[ancestor], env.entropy)
         entries.append(EncryptedGroupSecrets(key_package_ref(suite, key_package), HPKECiphertext(*sealed)))
     return Welcome(suite.id, tuple(entries), encrypted_group_info)
 
 
 def _secrets_for(
-    index: LeafIndex,
-    committer: LeafIndex,
+    ancestor: NodeIndex,
     following: NextEpoch,
     psks: tuple[PreSharedKeyID, ...],
     plan: PathPlan | None,
 ) -> GroupSecrets:
     path_secret = None
     if plan is not None:
-        ancestor = common_ancestor(node_of(index), node_of(committer))
         path_secret = WirePathSecret(plan.path_secrets[ancestor].expose())
     return GroupSecrets(following.joiner_secret.expose(), path_secret, psks)
 

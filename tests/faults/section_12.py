@@ -353,7 +353,11 @@ APPLIED = [
         "Adds are applied before Removes",
         Edit(
             proposals._edited_tree,
-            "    for index in removed:\n        tree = tree.remove_leaf(index)\n    added = []\n"
+            "    for index in removed:\n        tree = tree.remove_leaf(index)\n"
+            "    if len(packages) > _FEW:\n"
+            "        tree, leaves = tree.with_new_leaves([LeafSlot.of(each.leaf_node) for each in packages])\n"
+            "        return tree, tuple(zip(leaves, packages, strict=True))\n"
+            "    added = []\n"
             "    for key_package in packages:\n"
             "        tree, index = tree.add_leaf(LeafSlot.of(key_package.leaf_node))\n"
             "        added.append((index, key_package))\n",

@@ -162,3 +162,25 @@ def test_most_members_of_a_tree_are_compared_as_one_by_one(seed: int) -> None:
             assert is_accepted(check, tree, everyone) == by_parts
             refused[number] += not by_parts
     assert all(0 < refused[number] < 20 for number in range(3))
+
+
+@pytest.mark.rfc("R-12.1.1-01", "R-12.1.1-04", "R-12.1.1-05")
+@pytest.mark.parametrize("seed", range(4))
+def test_many_new_members_are_added_as_one_after_the_other(seed: int) -> None:
+    random = Random(seed)
+    for number in range(8):
+        plain = grown(100 * seed + number, 60)
+        for leaf in random.sample([leaf for leaf, _ in plain.leaves()][1:], random.randrange(5)):
+            plain = plain.remove_leaf(leaf)
+        plain = kept(scanned(plain.encode())) if number % 2 else plain
+        slots = [leaf_named(f"new {each}") for each in range(random.choice((0, 1, 3, 40, 200)))]
+        tree, leaves = plain.with_new_leaves(slots)
+        places = []
+        for slot in slots:
+            plain, leaf = plain.add_leaf(slot)
+            places.append(leaf)
+        assert leaves == places
+        assert (tree.n_leaves, tree.encode()) == (plain.n_leaves, plain.encode())
+        assert tree.tree_hash(SUITE) == plain.tree_hash(SUITE)
+        blank = [leaf for leaf in map(LeafIndex, range(tree.n_leaves)) if tree.leaf(leaf) is None]
+        assert list(tree._columns.blank_leaves()) == blank
