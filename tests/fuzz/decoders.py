@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import mls.messages
 from mls.errors import MalformedMessage
+from mls.identity import roles
 from mls.messages import CustomProposal, FramedContentAuthData, MLSMessage
 from tests.fuzz.target import Target
 from tests.support.modules import ROOT
@@ -44,7 +45,7 @@ def _decode(kind: type, data: bytes) -> None:
 
 @cache
 def _kinds() -> Mapping[str, type]:
-    known = {**vars(mls.messages), **vars(nodes)}
+    known = {**vars(mls.messages), **vars(nodes), **vars(roles)}
     return {
         name: kind
         for name, kind in known.items()

@@ -17,6 +17,7 @@ from tests.fuzz.groups import (
 from tests.fuzz.observers import follow_target, observe_target, observed_insider_target
 from tests.fuzz.stores import store_target
 from tests.fuzz.target import Target
+from tests.fuzz.trees import tree_target
 
 
 def targets() -> Mapping[str, Callable[[], Target]]:
@@ -33,4 +34,5 @@ def targets() -> Mapping[str, Callable[[], Target]]:
         "observe-insider": observed_insider_target,
         "follow-insider": follow_target,
         "store": store_target,
+        "tree": tree_target,
     }
