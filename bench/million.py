@@ -30,10 +30,14 @@ _TEXT: Final = bytes(100)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What was done, how long it took, what the stores were given, and the largest memory of the process until then."""
+    """What was done, how long it took, what the stores were given, and the largest memory of the process until then.
+
+    `seconds` passed, and `cpu_seconds` were spent by this process; the former say little while others use the machine.
+    """
 
     what: str
     seconds: float
+    cpu_seconds: float
     batches: tuple[BatchSize, ...]
     peak_bytes: int
 
@@ -101,10 +105,11 @@ class Scenario:
     def _step(self, what: str) -> Iterator[None]:
         for store in self._stores:
             store.batches.clear()
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         yield
-        seconds = time.perf_counter() - start
-        step = Step(what, seconds, tuple(size for store in self._stores for size in store.batches), peak_bytes())
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+        batches = tuple(size for store in self._stores for size in store.batches)
+        step = Step(what, seconds, cpu_seconds, batches, peak_bytes())
         self.steps.append(step)
         print(line(step), flush=True)
 
@@ -117,7 +122,7 @@ def main(
 ) -> None:
     """Have two members of a large group commit and talk, and measure what it takes."""
     plan = Plan(members, suite)
-    print(f"{'step':46} {'seconds':>9} {'to the store':>22} {'peak memory':>12}")
+    print(f"{'step':46} {'seconds':>9} {'processor':>9} {'to the store':>22} {'peak memory':>12}")
     with TemporaryDirectory() as folder:
         scenario = Scenario(plan, cache, Path(folder))
         scenario.run()
@@ -137,4 +142,4 @@ def main(
 def line(step: Step) -> str:
     """Return a step as a line of a table."""
     written = ", ".join(f"{size.bytes} B in {size.records}" for size in step.batches) or "-"
-    return f"{step.what:46} {step.seconds:9.4f} {written:>22} {step.peak_bytes >> 20:8} MiB"
+    return f"{step.what:46} {step.seconds:9.4f} {step.cpu_seconds:9.4f} {written:>22} {step.peak_bytes >> 20:8} MiB"

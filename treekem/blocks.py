@@ -24,7 +24,9 @@ FAN_OUT: Final = 1 << BITS
 SLOTS_OF_BLOCK: Final = FAN_OUT - 1
 """How many nodes a block holds."""
 
-_BLANK_ENTRY: Final = encode_entry(None)
+BLANK_ENTRY: Final = encode_entry(None)
+"""A node that is blank, in a ratchet_tree vector. RFC 9420 §12.4.3.3."""
+
 _LEAVES: Final = sum(1 << slot for slot in range(0, SLOTS_OF_BLOCK, 2))
 
 
@@ -84,10 +86,18 @@ class Block:
     def encoded(self) -> bytes:
         """Return the nodes as a ratchet_tree vector; one at least is not blank.
 
+        RFC 9420 §12.4.3.3.
+        """
+        body = b"".join(self.encoded_entries()[: self.present.bit_length()])
+        return encode_varint(len(body)) + body
+
+    def encoded_entries(self) -> list[bytes]:
+        """Return all 63 nodes as entries of a ratchet_tree vector.
+
         What came in bytes is cut out of them. Above the lowest stratum it is remembered how each other node is encoded:
         those blocks are few, and most commits change a node or two in them. RFC 9420 §12.4.3.3.
         """
-        entries = [_BLANK_ENTRY] * SLOTS_OF_BLOCK
+        entries = [BLANK_ENTRY] * SLOTS_OF_BLOCK
         fresh: Iterable[int] = positions_of(self.present)
         if isinstance(self.nodes, ScannedNodes):
             entries, fresh = self.nodes.entries(), ()
@@ -98,8 +108,7 @@ class Block:
             if slot not in known:
                 known[slot] = encode_entry(self.nodes[slot])
             entries[slot] = known[slot]
-        body = b"".join(entries[: self.present.bit_length()])
-        return encode_varint(len(body)) + body
+        return entries
 
     def edited(self, contents: Mapping[int, Content], below: Mapping[int, Block], stale: int) -> Block:
         """Return the block with other contents in some places and other children in some.

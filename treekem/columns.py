@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from treekem.blocks import (
     BITS,
+    BLANK_ENTRY,
     FAN_OUT,
     SLOTS_OF_BLOCK,
     Block,
@@ -34,6 +35,7 @@ from treekem.blocks import (
 from treekem.index import LeafIndex, NodeIndex, level, node_width, root
 from treekem.leaf_node import LeafPart, leaf_parts
 from treekem.nodes import Content, LeafSlot, ParentNode
+from treekem.wire import encode_varint
 
 if TYPE_CHECKING:
     from treekem.scanned import ScannedTree
@@ -242,6 +244,15 @@ class NodeColumns:
             if encoded is not None:
                 yield number, encoded
 
+    def encoded(self) -> bytes:
+        """Return the ratchet_tree vector of an array that is not blank; what came in bytes is cut out of them.
+
+        RFC 9420 §12.4.3.3.
+        """
+        parts: list[bytes] = []
+        _collect_entries(self._top, self._stratum, 0, _last_node(self._top, self._stratum, 0) + 1, parts)
+        return b"".join([encode_varint(sum(map(len, parts))), *parts])
+
     def changed_records(self, old: NodeColumns) -> Iterator[tuple[NodeIndex, bytes | None]]:
         """Yield the blocks that `old` does not share, as `records` does; `None` for a block that is blank now."""
         for stratum, number, ours, theirs in self._differences(old):
@@ -382,6 +393,32 @@ def _blank_leaves(block: Block, stratum: int, number: int) -> Iterator[LeafIndex
             yield from _blank_leaves(block.children[position], stratum - 1, place)
         else:
             yield LeafIndex(place >> 1)
+
+
+def _collect_entries(block: Block, stratum: int, number: int, width: int, parts: list[bytes]) -> None:
+    """Add what a block and those below hold, as entries of a ratchet_tree vector, up to the place `width`."""
+    first = (number << BITS) * FAN_OUT**stratum
+    if not block.present and not block.occupied:
+        parts.append(BLANK_ENTRY * (min(first + FAN_OUT ** (stratum + 1) - 1, width) - first))
+        return
+    entries = block.encoded_entries()
+    if not stratum:
+        parts.append(b"".join(entries[: width - first]))
+        return
+    for slot, child in enumerate(block.children):
+        if first + slot * FAN_OUT**stratum >= width:
+            break
+        _collect_entries(child, stratum - 1, number << BITS | slot, width, parts)
+        if slot < SLOTS_OF_BLOCK and node_at(stratum, number, slot) < width:
+            parts.append(entries[slot])
+
+
+def _last_node(block: Block, stratum: int, number: int) -> NodeIndex:
+    """Return the last place of a block, or of those below, that is not blank; there is one."""
+    slot, child = block.present.bit_length() - 1, block.occupied.bit_length() - 1
+    if child > slot:
+        return _last_node(block.children[child], stratum - 1, number << BITS | child)
+    return node_at(stratum, number, slot)
 
 
 _Difference = tuple[int, int, Block, Block]

@@ -95,7 +95,8 @@ class RatchetTree:
         """
         if self._columns.is_subtree_blank(root(self.n_leaves)):
             raise UsageError("a tree without members is not sent")
-        return encode_ratchet_tree(self._columns.items())
+        came_in_bytes = self._columns.origin.scanned is not None
+        return self._columns.encoded() if came_in_bytes else encode_ratchet_tree(self._columns.items())
 
     # Queries.
 
