@@ -288,7 +288,9 @@ class Group:
     def forget_expired_epochs(self) -> int:
         """Wipe past epochs whose messages are not read any more by `Settings.past_epoch_ttl`, and return how many.
 
-        Merging a commit does so too; where none comes for long, call this from time to time. RFC 9420 §15.3.
+        Skipped keys that are older than `Settings.skipped_key_ttl` go as well. Merging a commit wipes such epochs too,
+        and reading a message such keys of its epoch; where nothing comes for long, call this from time to time.
+        RFC 9420 §15.3.
         """
         with self._exclusive():
             self._verify_alive()

@@ -44,14 +44,17 @@ def merge_transition(
 
 
 def drop_expired(standing: Standing, store: Store, env: Environment) -> int:
-    """Forget past epochs whose time is over, and return how many. RFC 9420 §15.3."""
+    """Forget past epochs and skipped keys whose time is over, and return how many epochs. RFC 9420 §15.3."""
     kept = still_read(standing.past, env.now, env.settings)
     expired = standing.past[: len(standing.past) - len(kept)]
-    if expired:
-        store.apply(standing.without_epochs(expired))
+    batch = {**standing.without_epochs(expired), **standing.without_expired_keys(env.now, kept)}
+    if batch:
+        store.apply(batch)
         standing.past = kept
         for old in expired:
             old.wipe()
+        for tree in (standing.secret_tree, *(each.keys.secret_tree for each in kept)):
+            tree.forget_expired(env.now)
     return len(expired)
 
 

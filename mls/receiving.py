@@ -126,7 +126,8 @@ def _receive_private(
     if sender_data.leaf_index == state.own.index:
         _verify_not_lost(message.content_type is ContentType.COMMIT)
         return OwnMessage(sender_data.generation)
-    opened = open_private(state.suite, message, sender_data, sight.keys, sight.context, sight.leaf, env.registry.bodies)
+    bodies, now = env.registry.bodies, env.now
+    opened = open_private(state.suite, message, sender_data, sight.keys, sight.context, sight.leaf, bodies, now)
     inner = opened.content.content.content
     if not isinstance(inner, ApplicationData):
         return _receive_handshake(standing, opened.content, opened.key, store, env)

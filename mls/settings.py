@@ -54,7 +54,12 @@ class Settings:
     """What a client accepts, sends and keeps. Durations are seconds, sizes bytes."""
 
     cipher_suites: frozenset[int] = _SUITES
-    """The cipher suites that one's identities and groups may have."""
+    """The cipher suites that one's identities and groups may have.
+
+    All of them, for each wants a choice of one's own besides: a client enters groups of those suites alone for which it
+    was given an identity, which is suite 1 where none is named. Suites 2, 5 and 7 sign with ECDSA: whoever sees one of
+    its signatures can make a second one that verifies.
+    """
 
     max_lifetime: int = 90 * DAY
     """The longest lifetime of a leaf, R-7.2-13."""
@@ -65,7 +70,11 @@ class Settings:
     check_peer_lifetimes: bool = True
     """Whether the lifetime of leaves received is compared with the clock, R-7.3-09."""
     check_joined_lifetimes: bool = False
-    """Whether that holds for members of a group that one joins; a lifetime is about being added, not about staying."""
+    """Whether that holds for members of a group that one joins; a lifetime is about being added, not about staying.
+
+    A member's first leaf shows its key package's lifetime until the member commits, so where this is set nobody joins a
+    group of which one member has been silent for that long, R-7.3-09.
+    """
     require_listed_suite: bool = False
     """Whether the leaves of others must list the group's version and cipher suite, R-7.3-05; peers break it."""
     require_declared_key_package_extensions: bool = False
@@ -81,6 +90,8 @@ class Settings:
     """How many keys of skipped messages are kept for a sender, R-15.3-02."""
     max_skipped_keys_per_group: int = 10_000
     """How many are kept for all senders of an epoch, R-15.3-02."""
+    skipped_key_ttl: int = DAY
+    """How long they are kept, R-15.3-02; a message that comes later than that after a later one is not read."""
     resumption_psk_epochs: int = 3
     """How many past epochs can be named by a resumption PSK, R-8.6-02."""
     messages_per_epoch: int = 2**20
@@ -104,7 +115,11 @@ class Settings:
     private_handshakes: bool = True
     """Whether one's own proposals and commits are sent as PrivateMessage, R-6-02."""
     accept_public_handshakes: bool = True
-    """Whether members' proposals and commits are accepted as PublicMessage, R-6-03."""
+    """Whether members' proposals and commits are accepted as PublicMessage, R-6-03.
+
+    They are authenticated all the same, and what they give away their sender gave away by sending them so: refusing
+    them would part this client from a group that others let a delivery service follow.
+    """
     external_commits: bool = False
     """Whether clients may join by an external commit."""
     resync: bool = False
@@ -145,6 +160,7 @@ class Settings:
             max_past_epochs=0,
             max_skipped_keys=100,
             max_skipped_keys_per_group=1_000,
+            skipped_key_ttl=HOUR,
             resumption_psk_epochs=1,
             accept_public_handshakes=False,
         )
@@ -201,6 +217,7 @@ _RANGES: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
         "max_forward_steps": _COUNT,
         "max_skipped_keys": _COUNT,
         "max_skipped_keys_per_group": _COUNT,
+        "skipped_key_ttl": _TIME,
         "resumption_psk_epochs": _COUNT,
         "messages_per_epoch": (1, 2**32),
         "max_message_bytes": _SIZE,

@@ -304,16 +304,17 @@ def open_private(
     context: GroupContext,
     leaf: LeafLookup,
     bodies: Bodies = (),
+    now: int = 0,
 ) -> Opened:
     """Return a PrivateMessage's content once it has decrypted and its signature verified; no key is consumed yet.
 
-    `bodies` are those of the proposal types that the application registered.
+    `bodies` are those of the proposal types that the application registered; `now` is as for `SecretTree.stage`.
     Raises InvalidCiphertext, InvalidFraming, InvalidSignature, MalformedMessage or UnavailableSecret. RFC 9420 §6.3.
     """
     blank = leaf(sender.leaf_index) is None
     message_text = f"leaf {sender.leaf_index} sends, but it is blank or outside the tree"
     require(not blank, InvalidFraming, "R-6.3.2-06", message_text, code=Code.UNVERIFIED)
-    staged = keys.secret_tree.stage(sender.leaf_index, message.content_type, sender.generation)
+    staged = keys.secret_tree.stage(sender.leaf_index, message.content_type, sender.generation, now)
     aad = encode(PrivateContentAAD(message.group_id, message.epoch, message.content_type, message.authenticated_data))
     plaintext = suite.aead_open(staged.key, _guarded(staged.nonce, sender.reuse_guard), aad, message.ciphertext)
     inner, auth = _decode_private_plaintext(message.content_type, plaintext, bodies)

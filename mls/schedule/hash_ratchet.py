@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Final
 
 from mls.crypto import CipherSuite
 from mls.errors import Code, UnavailableSecret, UsageError
@@ -19,6 +20,9 @@ from treekem.secrets import Secret
 
 MAX_GENERATION = 0xFFFFFFFF
 """The last generation that a uint32 names. RFC 9420 §9.1."""
+
+_STAMPS_OF_A_SECOND: Final = 20  # bits
+_LAST_SECOND: Final = 2**43 - 1  # whose stamps fit 63 bits
 
 
 class RatchetSecret(Secret):
@@ -35,7 +39,10 @@ class MessageKey(AEADKey):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SkippedKey:
-    """Key and nonce of a generation passed over; `stamp` orders such keys by age across the ratchets of a group."""
+    """Key and nonce of a generation passed over; `stamp` orders such keys by age across the ratchets of a group.
+
+    A tree counts stamps on from the time at which a key was passed over, see `stamp_of`.
+    """
 
     key: MessageKey
     nonce: bytes
@@ -134,16 +141,27 @@ class Consumption:
     doomed: list[Secret]
 
 
-def verify_available(ratchet: Ratchet, generation: int, max_forward: int) -> None:
+def stamp_of(seconds: int) -> int:
+    """Return the first stamp of a second since 1970; each has room for a million messages."""
+    return min(max(seconds, 0), _LAST_SECOND) << _STAMPS_OF_A_SECOND
+
+
+def verify_available(ratchet: Ratchet, generation: int, max_forward: int, oldest: int = 0) -> None:
     """Raise UnavailableSecret for a generation that is consumed, evicted or more than `max_forward` steps ahead.
 
-    Nothing is derived to find out. Raises UsageError for a generation that no uint32 names.
+    So is one whose key was skipped before the stamp `oldest`. Nothing is derived to find out. Raises UsageError for a
+    generation that no uint32 names.
 
     RFC 9420 §9.1, §9.2, §15.3.
     """
     text = f"generation {generation} lies beyond the ratchet's end"
     require(0 <= generation <= MAX_GENERATION, UsageError, "R-9.1-05", text, code=Code.MUST_REKEY)
-    if generation == ratchet.generation or generation in ratchet.skipped:
+    if generation == ratchet.generation:
+        return
+    entry = ratchet.skipped.get(generation)
+    if entry is not None:
+        text = f"the key of generation {generation} was kept for longer than skipped_key_ttl"
+        require(entry.stamp >= oldest, UnavailableSecret, "S-skipped_key_ttl", text, code=Code.TOO_OLD)
         return
 
     text = f"generation {generation} is older than the keys that are kept"

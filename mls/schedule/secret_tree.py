@@ -23,7 +23,7 @@ from mls.crypto import CipherSuite
 from mls.errors import Code, UsageError
 from mls.messages import ContentType
 from mls.rules import require
-from mls.schedule.hash_ratchet import MessageKey, Ratchet, RatchetSecret, verify_available
+from mls.schedule.hash_ratchet import MessageKey, Ratchet, RatchetSecret, stamp_of, verify_available
 from mls.schedule.key_schedule import EncryptionSecret
 from mls.schedule.secret_tree_records import (
     RatchetKind,
@@ -42,11 +42,15 @@ from treekem.secrets import Secret
 
 @dataclass(frozen=True, slots=True)
 class SecretTreeLimits:
-    """How many steps a message may move a ratchet ahead, and how many skipped keys stay. RFC 9420 §15.3."""
+    """How many steps a message may move a ratchet ahead, how many skipped keys stay and for how many seconds.
+
+    RFC 9420 §15.3.
+    """
 
     max_forward: int = 1000
     max_skipped: int = 1000
     max_skipped_in_group: int = 10_000
+    skipped_ttl: int = 86_400
 
 
 DEFAULT_LIMITS = SecretTreeLimits()
@@ -57,7 +61,7 @@ DEFAULT_LIMITS = SecretTreeLimits()
 class StagedKey:
     """A message key that is derived but not consumed. Use it before applying it: it is wiped then.
 
-    The nonce is not yet combined with the reuse guard.
+    The nonce is not yet combined with the reuse guard. `now` is when it was staged, in seconds since 1970.
     """
 
     tree: SecretTree = field(repr=False)
@@ -66,6 +70,7 @@ class StagedKey:
     generation: int
     key: MessageKey
     nonce: bytes
+    now: int = 0
 
     @property
     def records(self) -> dict[str, bytes | None]:
@@ -106,21 +111,22 @@ class SecretTree:
         tree._assign(suite, n_leaves, limits, nodes, ratchets)  # noqa: SLF001  (the other constructor)
         return tree
 
-    def stage(self, leaf: LeafIndex, content_type: ContentType, generation: int) -> StagedKey:
+    def stage(self, leaf: LeafIndex, content_type: ContentType, generation: int, now: int = 0) -> StagedKey:
         """Return the key and nonce of a sender's generation, changing nothing.
 
-        Raises UnavailableSecret for a generation that is consumed, evicted or too far ahead, before deriving anything;
-        UsageError for a leaf outside the tree.
+        `now` is in seconds since 1970; where it is not told, no skipped key grows old. Raises UnavailableSecret for a
+        generation that is consumed, evicted, expired or too far ahead, before deriving anything; UsageError for a leaf
+        outside the tree.
 
         RFC 9420 §9.1, §15.3.
         """
         name = self._name_of(leaf, content_type)
-        known = self._available(name, generation)
+        known = self._available(name, generation, now)
         split = None if known else self._split(leaf)
         ratchet = known if split is None else split.ratchets[name]
         assert ratchet is not None  # noqa: S101  (a leaf has ratchets, or is split into them)
         key, nonce = ratchet.key_and_nonce(self._suite, generation)
-        staged = StagedKey(self, leaf, name[1], generation, key, nonce)
+        staged = StagedKey(self, leaf, name[1], generation, key, nonce, now)
         # What else the key leaves behind is derived when it is asked for: a forged message never gets that far.
         self._plans[staged] = split
         return staged
@@ -153,13 +159,20 @@ class SecretTree:
         for x in plan.consumed_nodes:
             self._nodes.pop(x).wipe()
         self._nodes.update(plan.nodes)
-        for name, ratchet in plan.ratchets.items():
-            self._replace(name, ratchet)
-        self._stamp += 1
-        for secret in (*plan.doomed, staged.key):
-            secret.wipe()
-        self._forget_plans()
+        self._carry_out(plan)
+        self._stamp = self._stamp_at(staged.now) + 1
+        staged.key.wipe()
         self._wipe_twins(staged)
+
+    def records_without_expired(self, now: int) -> dict[str, bytes | None]:
+        """Return what forgetting the skipped keys that have expired changes in the records. RFC 9420 §15.3."""
+        ratchets = self._expiry(now).ratchets
+        return {ratchet_key(name): encode_ratchet(ratchet) for name, ratchet in ratchets.items()}
+
+    def forget_expired(self, now: int) -> None:
+        """Delete the skipped keys that have expired. RFC 9420 §15.3."""
+        self._carry_out(self._expiry(now))
+        self._stamp = self._stamp_at(now)
 
     def records(self) -> dict[str, bytes]:
         """Return the records of the whole tree, as `restore` reads them."""
@@ -209,8 +222,9 @@ class SecretTree:
         self._ratchets = ratchets
         self._holding = {name for name, ratchet in ratchets.items() if ratchet.skipped}
         self._n_skipped = sum(len(ratchets[name].skipped) for name in self._holding)
-        stamps = (entry.stamp for name in self._holding for entry in ratchets[name].skipped.values())
+        stamps = [entry.stamp for name in self._holding for entry in ratchets[name].skipped.values()]
         self._stamp = max(stamps, default=-1) + 1
+        self._oldest = min(stamps, default=self._stamp)  # or older: it is not looked for again after every message
         self._plans: WeakKeyDictionary[StagedKey, _Plan | None] = WeakKeyDictionary()
 
     def _name_of(self, leaf: LeafIndex, content_type: ContentType) -> RatchetName:
@@ -224,27 +238,61 @@ class SecretTree:
             raise UsageError("the key was staged from another secret tree", code=Code.STALE_HANDLE)
         plan = self._plans.get(staged)
         if plan is None or not plan.is_whole:
-            plan = self._plans[staged] = self._plan((staged.leaf, staged.kind), staged.generation, plan)
+            plan = self._plans[staged] = self._plan(staged, plan)
         return plan
 
-    def _available(self, name: RatchetName, generation: int) -> Ratchet | None:
+    def _available(self, name: RatchetName, generation: int, now: int) -> Ratchet | None:
         """Return the ratchet that has the generation, or None if it is yet to be split from the tree."""
         known = self._ratchets.get(name)
-        verify_available(known or _UNTOUCHED, generation, self._limits.max_forward)
+        verify_available(known or _UNTOUCHED, generation, self._limits.max_forward, self._expired_before(now))
         return known
 
-    def _plan(self, name: RatchetName, generation: int, split: _Plan | None) -> _Plan:
-        """Derive what consuming a generation leaves behind, without changing the tree; `split` is its leaf's split."""
-        known = self._available(name, generation)
+    def _stamp_at(self, now: int) -> int:
+        """Return the next stamp: of `now`, unless a clock that was turned back would have keys grow younger."""
+        return max(self._stamp, stamp_of(now))
+
+    def _expired_before(self, now: int) -> int:
+        """Return the stamp before which skipped keys have expired."""
+        return stamp_of(now - self._limits.skipped_ttl)
+
+    def _plan(self, staged: StagedKey, split: _Plan | None) -> _Plan:
+        """Derive what consuming a key leaves behind, without changing the tree; `split` is its leaf's split."""
+        name, generation, now = (staged.leaf, staged.kind), staged.generation, staged.now
+        known = self._available(name, generation, now)
         plan = split or (_Plan() if known else self._split(name[0]))
         plan.is_whole = True
         ratchet = known or plan.ratchets[name]
-        after = ratchet.consume(self._suite, generation, self._stamp, self._limits.max_skipped)
+        after = ratchet.consume(self._suite, generation, self._stamp_at(now), self._limits.max_skipped)
         plan.ratchets[name] = after.ratchet
         plan.fresh.extend(after.fresh)
         plan.doomed.extend(after.doomed)
+        self._expire(plan, now)
         self._evict(plan)
         return plan
+
+    def _expiry(self, now: int) -> _Plan:
+        plan = _Plan()
+        self._expire(plan, now)
+        return plan
+
+    def _expire(self, plan: _Plan, now: int) -> None:
+        """Let the plan evict the skipped keys of all ratchets that are kept for too long."""
+        oldest = self._expired_before(now)
+        if self._oldest >= oldest:
+            return
+        current = self._held() | plan.ratchets
+        for name, ratchet in current.items():
+            expired = sum(entry.stamp < oldest for entry in ratchet.skipped.values())
+            if expired:
+                kept, evicted = ratchet.without_oldest(expired)
+                current[name] = plan.ratchets[name] = kept
+                plan.doomed.extend(evicted)
+        stamps = (_oldest_stamp(ratchet) for ratchet in current.values() if ratchet.skipped)
+        plan.oldest = min(stamps, default=self._stamp_at(now))
+
+    def _held(self) -> dict[RatchetName, Ratchet]:
+        """Return the ratchets that hold skipped keys."""
+        return {name: self._ratchets[name] for name in self._holding}
 
     def _split(self, leaf: LeafIndex) -> _Plan:
         """Derive a leaf's ratchets from the lowest node secret above it, and the siblings on the way down."""
@@ -280,7 +328,7 @@ class SecretTree:
         if excess <= 0:
             return
 
-        current = {name: self._ratchets[name] for name in self._holding} | plan.ratchets
+        current = self._held() | plan.ratchets
         oldest = [(_oldest_stamp(ratchet), name) for name, ratchet in current.items() if ratchet.skipped]
         heapq.heapify(oldest)
         while excess > 0:
@@ -293,6 +341,15 @@ class SecretTree:
             excess -= len(evicted)
             if ratchet.skipped:
                 heapq.heappush(oldest, (_oldest_stamp(ratchet), name))
+
+    def _carry_out(self, plan: _Plan) -> None:
+        """Put the plan's ratchets in the place of those that were, and wipe what goes with these."""
+        for name, ratchet in plan.ratchets.items():
+            self._replace(name, ratchet)
+        self._oldest = max(self._oldest, plan.oldest)
+        for secret in plan.doomed:
+            secret.wipe()
+        self._forget_plans()
 
     def _replace(self, name: RatchetName, ratchet: Ratchet) -> None:
         self._n_skipped += len(ratchet.skipped) - len(self._ratchets.get(name, _UNTOUCHED).skipped)
@@ -325,7 +382,7 @@ class _Plan:
 
     Until it `is_whole`, it says what splitting the tree down to the key's leaf changes, and nothing of the key itself.
     `fresh` are the secrets that exist for this plan alone, to be wiped if it is dropped; `doomed` those to be wiped
-    when it is carried out.
+    when it is carried out. No skipped key that the plan leaves is older than the stamp `oldest`.
     """
 
     consumed_nodes: tuple[NodeIndex, ...] = ()
@@ -334,6 +391,7 @@ class _Plan:
     fresh: list[Secret] = field(default_factory=list)
     doomed: list[Secret] = field(default_factory=list)
     is_whole: bool = False
+    oldest: int = 0
 
     def wipe(self) -> None:
         """Wipe what exists for this plan alone."""

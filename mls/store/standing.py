@@ -41,7 +41,12 @@ from treekem.tree import RatchetTree
 
 def limits_of(settings: Settings) -> SecretTreeLimits:
     """Return the secret tree's limits as settings have them."""
-    return SecretTreeLimits(settings.max_forward_steps, settings.max_skipped_keys, settings.max_skipped_keys_per_group)
+    return SecretTreeLimits(
+        settings.max_forward_steps,
+        settings.max_skipped_keys,
+        settings.max_skipped_keys_per_group,
+        settings.skipped_key_ttl,
+    )
 
 
 @dataclass(slots=True)
@@ -155,6 +160,14 @@ class Standing:
         for old in ended:
             batch[f"{self.prefix}past/{old.epoch:020}"] = None
             batch |= self._without_ratchets(old.epoch, old.keys.secret_tree)
+        return batch
+
+    def without_expired_keys(self, now: int, past: Iterable[PastEpoch]) -> dict[str, bytes | None]:
+        """Return what forgetting skipped keys that have expired changes, in the present epoch and in past ones."""
+        trees = {self.state.epoch: self.secret_tree, **{each.epoch: each.keys.secret_tree for each in past}}
+        batch: dict[str, bytes | None] = {}
+        for epoch, tree in trees.items():
+            batch |= ratchet_records(self.prefix, epoch, tree.records_without_expired(now))
         return batch
 
     def _without_ratchets(self, epoch: int, tree: SecretTree) -> dict[str, bytes | None]:

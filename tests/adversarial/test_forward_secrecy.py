@@ -203,7 +203,7 @@ MESSAGES: dict[str, tuple[Callable[[], Message], tuple[Edit, ...]]] = {
         leaving_an_epoch_for_long,
         (
             Edit(merging.drop_expired, "old.wipe()", "pass"),
-            Edit(merging.drop_expired, "store.apply(standing.without_epochs(expired))", "pass"),
+            Edit(merging.drop_expired, "store.apply(batch)", "pass"),
         ),
     ),
     "of a group that one was removed from": (

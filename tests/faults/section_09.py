@@ -93,7 +93,7 @@ FAULTS = [
     Fault(
         "R-9.2-01",
         "the key that was used is not overwritten",
-        Edit(SecretTree.apply, "(*plan.doomed, staged.key)", "plan.doomed"),
+        Edit(SecretTree.apply, "staged.key.wipe()", "pass"),
     ),
     Fault(
         "R-9.2-01",

@@ -73,4 +73,14 @@ FAULTS = [
         "the group's skipped keys are not bounded",
         Edit(SecretTree._evict, "if excess <= 0:", "if True:"),
     ),
+    Fault(
+        "R-15.3-02",
+        "skipped keys that are too old are not deleted",
+        Edit(SecretTree._expire, "if self._oldest >= oldest:", "if True:"),
+    ),
+    Fault(
+        "R-15.3-02",
+        "nobody remembers when a key was skipped",
+        Edit(SecretTree._stamp_at, "max(self._stamp, stamp_of(now))", "self._stamp"),
+    ),
 ]

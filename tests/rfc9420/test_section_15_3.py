@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from types import FrameType
 
 import cbor2
@@ -11,6 +12,7 @@ import pytest
 
 from mls.errors import Code
 from mls.schedule.secret_tree import SecretTree, SecretTreeLimits, StagedKey
+from mls.schedule.secret_tree_records import RatchetKind
 from tests.support.live import reachable
 from tests.support.secret_trees import (
     APPLICATION,
@@ -27,6 +29,7 @@ from tests.support.secret_trees import (
     refusal,
     with_head_at,
 )
+from treekem.index import LeafIndex
 from treekem.secrets import Secret
 
 
@@ -103,6 +106,115 @@ def test_with_no_room_every_skipped_key_is_lost() -> None:
     consume(tree, A, APPLICATION, 4)
     assert refusal(tree.stage, A, APPLICATION, 3)[1] == Code.TOO_OLD
     assert refusal(tree.stage, A, APPLICATION, 4)[1] == Code.KEY_CONSUMED
+
+
+# How old skipped keys may become.
+
+NOON = 1_800_000_000
+BRIEF = SecretTreeLimits(skipped_ttl=60)
+
+
+def consume_at(tree: SecretTree, leaf: LeafIndex, generation: int, now: int) -> None:
+    """Apply the key of a message that comes `now`."""
+    tree.apply(tree.stage(leaf, APPLICATION, generation, now))
+
+
+def skipped_in(records: Mapping[str, bytes | None], name: str) -> bytes:
+    record = records[f"ratchet/{name}/application"]
+    assert record is not None
+    skipped = cbor2.loads(record)["skipped"]
+    assert isinstance(skipped, bytes)
+    return skipped
+
+
+@pytest.mark.rfc("S-skipped_key_ttl", "R-15.3-02")
+@pytest.mark.parametrize("restored", [False, True])
+def test_a_skipped_key_is_used_for_a_while(restored: bool) -> None:
+    tree = new_tree(BRIEF)
+    consume_at(tree, A, 3, NOON)
+    consume_at(tree, A, 6, NOON + 30)
+    tree = SecretTree.restore(SUITE, 4, tree.records(), BRIEF) if restored else tree
+    consume_at(tree, A, 0, NOON + 60)
+    before = tree.records()
+    refused, derivations = counting_derivations(refusal, tree.stage, A, APPLICATION, 1, NOON + 61)
+    assert (refused, derivations) == (("S-skipped_key_ttl", Code.TOO_OLD), 0)
+    assert tree.records() == before
+    consume_at(tree, A, 4, NOON + 90)
+    assert refusal(tree.stage, A, APPLICATION, 5, NOON + 91) == ("S-skipped_key_ttl", Code.TOO_OLD)
+    # What is younger, consumed or ahead is judged as ever.
+    assert refusal(tree.stage, A, APPLICATION, 3, NOON + 91)[1] == Code.KEY_CONSUMED
+    consume_at(tree, A, 7, NOON + 91)
+
+
+@pytest.mark.rfc("R-15.3-02", "R-15.3-04", "S-skipped_key_ttl")
+def test_skipped_keys_of_all_senders_that_are_too_old_go_with_the_next_message() -> None:
+    tree = new_tree(BRIEF)
+    for leaf, now in ((A, NOON), (B, NOON + 50)):
+        consume_at(tree, leaf, 2, now)
+    old = [entry.key for entry in tree._ratchets[A, RatchetKind.APPLICATION].skipped.values()]
+    assert len(old) == 2
+    staged = tree.stage(C, APPLICATION, 0, NOON + 60)
+    assert "ratchet/0/application" not in staged.records
+    staged = tree.stage(C, APPLICATION, 0, NOON + 61)
+    assert skipped_in(staged.records, "0") == b""
+    assert "ratchet/1/application" not in staged.records
+    assert not any(key.is_wiped for key in old)
+    tree.apply(staged)
+    assert all(key.is_wiped for key in old)
+    assert tree.records() == SecretTree.restore(SUITE, 4, tree.records(), BRIEF).records()
+    for generation in (0, 1):
+        assert refusal(tree.stage, A, APPLICATION, generation, NOON + 61) == ("R-15.3-04", Code.TOO_OLD)
+    consume_at(tree, B, 1, NOON + 110)
+    assert (skipped_in(tree.records(), "0"), skipped_in(tree.records(), "1") == b"") == (b"", False)
+
+
+@pytest.mark.rfc("R-15.3-02")
+def test_what_is_too_old_is_forgotten_when_asked() -> None:
+    tree = new_tree(BRIEF)
+    consume_at(tree, A, 2, NOON)
+    consume_at(tree, B, 1, NOON + 10)
+    old = [entry.key for entry in tree._ratchets[A, RatchetKind.APPLICATION].skipped.values()]
+    assert tree.records_without_expired(NOON + 60) == {}
+    changes = tree.records_without_expired(NOON + 61)
+    assert list(changes) == ["ratchet/0/application"]
+    assert skipped_in(changes, "0") == b""
+    waiting = tree.stage(B, APPLICATION, 0, NOON + 61)
+    assert not any(key.is_wiped for key in old)
+    tree.forget_expired(NOON + 61)
+    assert all(key.is_wiped for key in old)
+    assert tree.records()["ratchet/0/application"] == changes["ratchet/0/application"]
+    assert tree.records_without_expired(NOON + 61) == {}
+    # What was staged before stands, even if it is too old by now.
+    tree.apply(waiting)
+    assert tree.records_without_expired(NOON + 1_000) == {}
+
+
+@pytest.mark.rfc("R-15.3-02")
+def test_a_clock_that_is_turned_back_makes_no_key_younger_than_those_before_it() -> None:
+    tree = new_tree(BRIEF)
+    consume_at(tree, A, 1, NOON)
+    consume_at(tree, A, 3, NOON - 3_600)
+    consume_at(tree, A, 2, NOON + 60)
+    assert refusal(tree.stage, A, APPLICATION, 0, NOON + 61) == ("S-skipped_key_ttl", Code.TOO_OLD)
+
+
+@pytest.mark.rfc("R-15.3-02")
+def test_nothing_is_looked_for_again_while_nothing_can_have_expired() -> None:
+    tree = new_tree(BRIEF)
+    for leaf in (A, B, C):
+        consume_at(tree, leaf, 9, NOON)
+    looked = Counter[int]()
+
+    def observe(frame: FrameType, event: str, _: object) -> None:
+        looked[now] += event == "call" and frame.f_code is SecretTree._held.__code__
+
+    for now in range(NOON + 1, NOON + 70):
+        sys.setprofile(observe)
+        try:
+            consume_at(tree, D, now - NOON - 1, now)
+        finally:
+            sys.setprofile(None)
+    assert [now - NOON for now, times in looked.items() if times] == [61]
 
 
 @pytest.mark.rfc("R-15.3-02")

@@ -33,6 +33,7 @@ from mls.errors import (
     InvalidProposal,
     InvalidTree,
     Refused,
+    UnavailableSecret,
     UsageError,
     WrongEpoch,
 )
@@ -359,6 +360,48 @@ def test_past_epochs_are_read_for_a_while(restarts: bool) -> None:
     assert not [name for name in records(alice._store) if "/past/" in name or f"/ratchet/{1:020}/" in name]
     assert alice.forget_expired_epochs() == 0
     world.agree(world.restart(alice), bob)
+
+
+@pytest.mark.rfc("S-skipped_key_ttl", "R-15.3-02")
+@pytest.mark.parametrize("restarts", [False, True], ids=["running", "restarted"])
+def test_messages_that_were_passed_over_are_read_for_a_while(restarts: bool) -> None:
+    world = World(skipped_key_ttl=HOUR)
+    alice, bob = world.group(2)
+    in_time, late, last = (bob.encrypt(text) for text in (b"in time", b"late", b"last"))
+    world.deliver(last, alice)
+    alice = world.restart(alice) if restarts else alice
+    world.now += HOUR
+    (event,) = world.deliver(in_time, alice)
+    assert isinstance(event, ApplicationMessage)
+    world.now += 1
+    assert_refused(alice, late, UnavailableSecret, "S-skipped_key_ttl", Code.TOO_OLD)
+    # The key is there until the next message, or until it is said to go.
+    again = world.twin(alice)
+    stored, kept = records(alice._store), alice.fingerprint()
+    assert alice.forget_expired_epochs() == 0
+    assert alice.fingerprint() != kept
+    changed = {name for name, record in records(alice._store).items() if stored[name] != record}
+    assert [name.rpartition("/ratchet/")[2] for name in changed] == ["1/application"]
+    assert_refused(alice, late, UnavailableSecret, "R-15.3-04", Code.TOO_OLD)
+    world.deliver(bob.encrypt(b"more"), alice, again)
+    assert_refused(again, late, UnavailableSecret, "R-15.3-04", Code.TOO_OLD)
+    world.agree(world.restart(alice), bob)
+
+
+@pytest.mark.rfc("S-skipped_key_ttl")
+def test_keys_of_past_epochs_grow_old_as_well() -> None:
+    world = World(skipped_key_ttl=HOUR, past_epoch_ttl=DAY)
+    alice, bob = world.group(2)
+    late, last = (bob.encrypt(text) for text in (b"late", b"last"))
+    world.deliver(last, alice)
+    world.commit(bob, (), alice)
+    world.now += HOUR + 1
+    assert_refused(alice, late, UnavailableSecret, "S-skipped_key_ttl", Code.TOO_OLD)
+    (past,) = (each for each in alice._standing.past if each.epoch == 1)
+    assert past.keys.secret_tree.records_without_expired(world.now)
+    assert alice.forget_expired_epochs() == 0
+    assert not past.keys.secret_tree.records_without_expired(world.now)
+    assert_refused(world.restart(alice), late, UnavailableSecret, "R-15.3-04", Code.TOO_OLD)
 
 
 @pytest.mark.rfc("S-past_epoch_ttl")
