@@ -15,9 +15,12 @@ from pathlib import Path
 from bench.disk_store import DiskStore
 from bench.synthetic import Plan
 from mls import AcceptAnyone, Settings
+from mls.crypto import CipherSuite
 from mls.epoch.members import SIGNATURE_KEY, IdentityOf, traits_of
 from mls.store.standing import Standing, load_standing
+from treekem.index import LeafIndex
 from treekem.tables import key_of_slot, traits_of_slot
+from treekem.tree import RatchetTree
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ def allocated_bytes(plan: Plan, path: Path) -> int:
     gc.collect()
     found = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    assert standing.state.group.tree.n_members == plan.n_leaves
+    assert standing.state.group.tree.n_members == plan.n_members
     return found
 
 
@@ -55,7 +58,7 @@ def growth_in_bytes(plan: Plan, path: Path) -> int:
     standing = _opened(plan, path)
     gc.collect()
     _return_free_memory()
-    assert standing.state.group.tree.n_members == plan.n_leaves
+    assert standing.state.group.tree.n_members == plan.n_members
     return _resident_bytes() - before
 
 
@@ -64,15 +67,19 @@ def _opened(plan: Plan, path: Path) -> Standing:
     store = DiskStore(path)
     standing = load_standing(store, plan.group_id, Settings.large())
     store.close()
-    tree, suite = standing.state.group.tree, plan.suite
-    slot = tree.leaf(plan.kept[0])
+    ask_everything(standing.state.group.tree, plan.suite)
+    return standing
+
+
+def ask_everything(tree: RatchetTree, suite: CipherSuite) -> None:
+    """Have a tree compute all hashes and make all tables that commits ask for."""
+    slot = tree.leaf(LeafIndex(0))
     assert slot is not None
     tree.tree_hash(suite)
     assert tree.has_encryption_key(slot.encryption_key, suite)
     for key_of in (SIGNATURE_KEY, IdentityOf(AcceptAnyone())):
         assert tree.leaves_with(key_of_slot(slot, key_of), key_of)
     assert all(tree.census(traits_of).count(trait) for trait in traits_of_slot(slot, traits_of))
-    return standing
 
 
 def _return_free_memory() -> None:

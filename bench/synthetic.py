@@ -49,7 +49,7 @@ from treekem.hashing import parent_hash
 from treekem.index import LeafIndex, NodeIndex, direct_path, is_leaf, leaf_of, left, level, node_of, right, root
 from treekem.nodes import LeafNodeHashInput, ParentNode, TreeHashInput
 from treekem.secrets import Secret
-from treekem.suite import HPKEKeyPair
+from treekem.suite import Entropy, HPKEKeyPair
 from treekem.tree import RatchetTree
 from treekem.wire import encode, encode_as, encode_varint
 
@@ -72,9 +72,12 @@ def nothing(_: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a synthetic group is to be: a power of two of members, every parent filled (`warm`) or all of them blank."""
+    """What a synthetic group is to be: its members from the left, every parent filled (`warm`) or all of them blank.
 
-    n_leaves: int
+    A parent with nobody on its right is blank in either case, as no path has it.
+    """
+
+    n_members: int
     suite_id: int = 1
     warm: bool = True
     seed: int = 0
@@ -85,9 +88,14 @@ class Plan:
         return cipher_suite(self.suite_id)
 
     @property
+    def n_leaves(self) -> int:
+        """The width of the tree, a power of two."""
+        return 1 << (self.n_members - 1).bit_length()
+
+    @property
     def kept(self) -> tuple[LeafIndex, ...]:
         """The members whose keys are known: the first, its sibling, and the first of the far half."""
-        return tuple(LeafIndex(leaf) for leaf in sorted({0, 1, self.n_leaves // 2}) if leaf < self.n_leaves)
+        return tuple(LeafIndex(leaf) for leaf in sorted({0, 1, self.n_leaves // 2}) if leaf < self.n_members)
 
     @property
     def group_id(self) -> bytes:
@@ -96,7 +104,7 @@ class Plan:
 
     def octets(self, purpose: str, number: int) -> bytes:
         """Return Nh bytes for a purpose, equal for equal plans."""
-        text = f"synthetic {self.suite_id} {self.n_leaves} {self.warm} {self.seed} {purpose} {number}"
+        text = f"synthetic {self.suite_id} {self.n_members} {self.warm} {self.seed} {purpose} {number}"
         return self.suite.hash(text.encode())
 
     def signature_keys(self, leaf: LeafIndex) -> SignatureKeyPair:
@@ -110,6 +118,11 @@ class Plan:
     def open(self, store: Store, settings: Settings) -> Group:
         """Return the group from the records of a member, who starts the program again."""
         return Client.open(store, policy=AcceptAnyone(), settings=settings, clock=lambda: NOW).group(self.group_id)
+
+
+def stream(plan: Plan, purpose: str) -> Entropy:
+    """Return entropy that follows from a plan and a purpose."""
+    return _Stream(plan, purpose)
 
 
 class _Stream:
@@ -156,7 +169,8 @@ class _Builder:
             self._fill(range(height, level(top)), range(len(self._nodes)))
             self._chain(top, b"")
         kinds = (b"\1\1", b"\1\2")
-        body = b"".join(kinds[x & 1] + node if node else b"\0" for x, node in enumerate(self._nodes))
+        present = self._nodes[: 2 * self._plan.n_members - 1]
+        body = b"".join(kinds[x & 1] + node if node else b"\0" for x, node in enumerate(present))
         return encode_varint(len(body)) + body
 
     def piece(self, number: int, height: int) -> _Piece:
@@ -165,7 +179,7 @@ class _Builder:
         if self._plan.warm:
             self._fill(range(height), range(start, stop))
         else:
-            for x in range(start, stop, 2):
+            for x in range(start, min(stop, 2 * self._plan.n_members - 1), 2):
                 self._nodes[x] = encode(self._leaf(leaf_of(NodeIndex(x)), None))
         return _Piece(start, self._nodes[start:stop], self._hashes[start:stop])
 
@@ -173,34 +187,55 @@ class _Builder:
         """Complete the chains that begin there, those of low subtrees first: they stand beside those of higher ones."""
         for height in heights:
             for x in range(places.start + (1 << height) - 1, places.stop, 2 << height):
-                if not self._is_chosen(NodeIndex(x), height):
+                if not self._is_empty(x, height) and not self._is_chosen(NodeIndex(x), height):
                     self._chain(NodeIndex(x), self._plan.octets("overtaken", x))
 
     def _is_chosen(self, x: NodeIndex, height: int) -> bool:
-        """Whether the commit that set the parent of `x` came from below `x`."""
+        """Whether the commit that set the parent of `x` came from below `x`; a blank parent leaves no other way."""
         is_right = x >> (height + 1) & 1
         above = x + (-1 if is_right else 1) * (1 << height)
+        if self._is_thin(above, height + 1):
+            return True
         return _chooses_right(self._plan, above) == bool(is_right)
+
+    def _is_empty(self, x: int, height: int) -> bool:
+        """Whether nobody stands below a node."""
+        return x - (1 << height) + 1 > 2 * self._plan.n_members - 2
+
+    def _is_thin(self, x: int, height: int) -> bool:
+        """Whether nobody stands below the right child of a parent."""
+        return x + 1 > 2 * self._plan.n_members - 2 and height > 0
 
     def _chain(self, top: NodeIndex, claimed: bytes) -> None:
         chain, x = [], top
         while not is_leaf(x):
+            if self._is_thin(x, level(x)):
+                chain.append(x)
+                x = left(x)
+                continue
             node = ParentNode(self._public_key(x), claimed, ())
             self._nodes[x] = encode(node)
             chain.append(x)
             following, beside = (left(x), right(x))[:: -1 if _chooses_right(self._plan, x) else 1]
-            claimed = parent_hash(self._suite, node, self._hashes[beside])
+            claimed = parent_hash(self._suite, node, self._hash_of(beside))
             x = following
         leaf = leaf_of(x)
         self._nodes[x] = encode(self._leaf(leaf, claimed))
-        self._hashes[x] = self._suite.hash(encode_as(TreeHashInput, LeafNodeHashInput(leaf, self._nodes[x])))
-        for parent in reversed(chain):
-            # ParentNodeHashInput begins with its type and the presence of the node.
-            digests = (encode_varint(len(each)) + each for each in self._hashes_below(parent))
-            self._hashes[parent] = self._suite.hash(b"\2\1" + self._nodes[parent] + b"".join(digests))
+        for each in (x, *reversed(chain)):
+            self._hash_of(each)
 
-    def _hashes_below(self, x: NodeIndex) -> tuple[bytes, bytes]:
-        return self._hashes[left(x)], self._hashes[right(x)]
+    def _hash_of(self, x: NodeIndex) -> bytes:
+        """Return the tree hash of a node whose subtree is complete."""
+        if not self._hashes[x]:
+            node = self._nodes[x] or None
+            if is_leaf(x):
+                hashed = encode_as(TreeHashInput, LeafNodeHashInput(leaf_of(x), node))
+            else:
+                # ParentNodeHashInput begins with its type and the presence of the node.
+                digests = (encode_varint(len(each)) + each for each in map(self._hash_of, (left(x), right(x))))
+                hashed = (b"\2\1" + node if node else b"\2\0") + b"".join(digests)
+            self._hashes[x] = self._suite.hash(hashed)
+        return self._hashes[x]
 
     def _public_key(self, x: NodeIndex) -> bytes:
         """Return a key; where nobody holds the private half, any octets will do for the Montgomery curves."""
@@ -239,7 +274,7 @@ def encoded_tree(plan: Plan, folder: Path | None = None, progress: Progress = no
     """Return the ratchet_tree vector of a plan, from the disk where it was built before."""
     place = cache_folder() if folder is None else folder
     kind = "warm" if plan.warm else "bare"
-    path = place / f"{_FORMAT}-suite{plan.suite_id}-{plan.n_leaves}-{kind}-{plan.seed}.tree"
+    path = place / f"{_FORMAT}-suite{plan.suite_id}-{plan.n_members}-{kind}-{plan.seed}.tree"
     if path.exists():
         return path.read_bytes()
     data = _built(plan, progress)
@@ -317,7 +352,7 @@ class SyntheticGroup:
         """Return the epoch as a kept member sees it."""
         if leaf not in self.plan.kept:
             raise ValueError(f"nobody kept the keys of member {leaf}")
-        above = _above(leaf, self.plan) if self.plan.warm else ()
+        above = (x for x in _above(leaf, self.plan) if not self.tree.is_blank(x))
         keys = {x: self.plan.key_pair(x).private for x in (node_of(leaf), *above)}
         secrets = epoch_secrets_of(self.plan.suite, EpochSecret(self.plan.octets("epoch", 0)))
         return EpochState(self.state, secrets, OwnLeaf(leaf, self.plan.signature_keys(leaf).private, keys))
@@ -331,19 +366,23 @@ class SyntheticGroup:
     def write_records(self, leaf: LeafIndex, store: Store) -> None:
         """Write what a kept member would have written until now."""
         state = self.epoch_state(leaf)
+        write_client(state, store)
         secret_tree = SecretTree(
             state.suite, self.plan.n_leaves, state.secrets.encryption.copy(), limits_of(self.settings)
         )
-        node = state.group.leaf_node(leaf)
-        assert node is not None
-        identity = Identity(node.credential, state.suite.id)
-        signature_key = SignaturePrivateKey(state.own.signature_key.expose())
-        records = Standing(state, secret_tree).founding_batch()
-        store.apply({CLIENT_KEY: pack_identity(identity, signature_key), **records})
+        store.apply(Standing(state, secret_tree).founding_batch())
+
+
+def write_client(state: EpochState, store: Store) -> None:
+    """Write what a member's client is, without the group."""
+    node = state.group.leaf_node(state.own.index)
+    assert node is not None
+    identity = Identity(node.credential, state.suite.id)
+    store.apply({CLIENT_KEY: pack_identity(identity, SignaturePrivateKey(state.own.signature_key.expose()))})
 
 
 def main(
-    size: Annotated[int, typer.Option(help="Number of members, a power of two.")] = 65_536,
+    size: Annotated[int, typer.Option(help="Number of members.")] = 65_536,
     suite: Annotated[int, typer.Option(help="Cipher suite.")] = 1,
     tree: Annotated[str, typer.Option(help="warm: every parent filled; bare: all blank.")] = "warm",
     cache: Annotated[Path | None, typer.Option(help="The folder that trees are kept in.")] = None,

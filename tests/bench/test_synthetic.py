@@ -13,7 +13,7 @@ from treekem.index import LeafIndex
 
 
 @pytest.mark.parametrize("warm", [True, False], ids=["warm", "bare"])
-@pytest.mark.parametrize("size", [2, 256, pytest.param(4096, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", [2, 3, 100, 256, pytest.param(4096, marks=pytest.mark.slow)])
 def test_a_joiner_accepts_the_tree(size: int, warm: bool, tmp_path: Path) -> None:
     group = SyntheticGroup(Plan(size, warm=warm), tmp_path)
     group.verify()
