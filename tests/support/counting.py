@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from mls import header
 from mls.crypto import primitives
 from mls.crypto.kdf import KDF
 from mls.errors import MLSError
@@ -38,6 +39,9 @@ _WATCHED: dict[types.CodeType, str] = {
     KDF.mac.__code__: "mac",
     KDF.hash.__code__: "hash",
 }
+_HEADER = (header._Start, header._Place)
+"""What tells where a message belongs, which is all that is read of one that does not belong here."""
+
 _DECODERS = (codec.decode.__code__, codec.decode_prefix.__code__)
 _HASHES = frozenset(each for each in vars(_hashlib).values() if isinstance(each, types.BuiltinFunctionType))
 
@@ -73,7 +77,8 @@ def cost_of(work: Callable[[], object]) -> Cost:
         elif event == "call" and frame.f_code in _WATCHED:
             cost.calls[_WATCHED[frame.f_code]] += 1
         elif event == "call" and frame.f_code in _DECODERS:
-            cost.decoded += isinstance(shape_of(frame.f_locals["kind"]), StructShape | UnionShape)
+            kind = frame.f_locals["kind"]
+            cost.decoded += kind not in _HEADER and isinstance(shape_of(kind), StructShape | UnionShape)
 
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
