@@ -24,6 +24,7 @@ from treekem.suite import CommitSecret, Entropy, HPKEPrivateKey, PathSecret, Tre
 from treekem.tree import RatchetTree
 
 _LABEL = b"UpdatePathNode"
+_MANY = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +148,12 @@ def apply_path(
     RFC 9420 §7.5, §7.6, §12.4.2.
     """
     _verify_counts(tree, sender, path, new_leaves)
-    for (node, _), sent in zip(tree.filtered_direct_path(sender), path.nodes, strict=True):
-        verify_parent_key(suite, node, sent.encryption_key)
+    keys = tuple(node.encryption_key for node in path.nodes)
+    if len(keys) < _MANY or not suite.has_good_keys_only(keys):
+        for (node, _), key in zip(tree.filtered_direct_path(sender), keys, strict=True):
+            verify_parent_key(suite, node, key)
     _verify_fresh_keys(tree, sender, path, suite)
 
-    keys = tuple(node.encryption_key for node in path.nodes)
     parents, leaf_parent_hash = _parents_of_path(tree, sender, suite, keys)
     source = path.leaf_node.source
     is_bound = isinstance(source, CommitSource) and source.parent_hash == leaf_parent_hash
@@ -275,7 +277,7 @@ def _verify_fresh_keys(tree: RatchetTree, sender: LeafIndex, path: UpdatePath, s
     message = f"leaf {sender} keeps its encryption key"
     require(is_changed, InvalidPath, "R-12.4.2-10", message, code=Code.DUPLICATE_KEY, leaf=sender)
 
-    keys = tuple(map(canonical, (leaf_key, *(node.encryption_key for node in path.nodes))))
+    keys = suite.canonical_public_keys((leaf_key, *(node.encryption_key for node in path.nodes)))
     is_distinct = len(set(keys)) == len(keys)
     message = "two encryption keys of the path are the same"
     require(is_distinct, InvalidPath, "R-12.4.2-12", message, code=Code.DUPLICATE_KEY, leaf=sender)

@@ -28,7 +28,9 @@ from treekem.index import (
     root,
 )
 from treekem.leaf_node import LeafPart
+from treekem.lookup import Lookup
 from treekem.nodes import Content, LeafSlot, ParentNode, decode_ratchet_tree, encode_ratchet_tree
+from treekem.recent import MOST_REMEMBERED, Recent
 from treekem.rules import require
 from treekem.suite import TreeSuite
 from treekem.tables import (
@@ -47,7 +49,7 @@ from treekem.tables import (
 
 _Value = TypeVar("_Value")
 _MAX_TABLES: Final = 4  # Encryption keys, signature keys, identities and capabilities.
-_MOST_REMEMBERED: Final = 256
+_NOWHERE: Final[frozenset[NodeIndex]] = frozenset()
 _MAX_LEAVES: Final = 2**32  # A leaf index is a uint32.
 
 
@@ -60,12 +62,12 @@ class RatchetTree:
 
     __slots__ = ("_changes", "_columns", "_recent", "_tables")
 
-    def __init__(self, columns: NodeColumns, tables: Shelf | None = None, recent: _Recent | None = None) -> None:
+    def __init__(self, columns: NodeColumns, tables: Shelf | None = None, recent: Recent | None = None) -> None:
         self._columns = columns
         self._tables = Shelf() if tables is None else tables
         """Tables of this tree or of a relative of it."""
         self._changes: tuple[NodeColumns, tuple[Change, ...]] | None = None
-        self._recent = _Recent() if recent is None else recent
+        self._recent = Recent() if recent is None else recent
 
     @classmethod
     def of_leaf(cls, slot: LeafSlot) -> RatchetTree:
@@ -143,13 +145,26 @@ class RatchetTree:
 
     def nodes_with_encryption_keys(self, keys: Iterable[bytes], suite: TreeSuite) -> tuple[tuple[NodeIndex, ...], ...]:
         """Return for each of the keys, in canonical encoding, the nodes that hold it, from left to right."""
-        canonical, lookup = suite.canonical_public_key, self._table(EncryptionKeys(suite))
+        canonical, (lookup, changed) = suite.canonical_public_key, self._lookup(EncryptionKeys(suite))
+        fresh = self._keys_at(changed, suite)
         holders = []
         for key in keys:
-            candidates = sorted(map(NodeIndex, lookup.candidates(key)))
+            candidates = (NodeIndex(x) for x in lookup.candidates(key) if x not in changed)
             held = ((x, self.encryption_key(x)) for x in candidates)
-            holders.append(tuple(x for x, found in held if found is not None and canonical(found) == key))
+            kept = [x for x, found in held if found is not None and canonical(found) == key]
+            holders.append(tuple(sorted(kept + fresh.get(key, []))))
         return tuple(holders)
+
+    def _keys_at(self, places: frozenset[NodeIndex], suite: TreeSuite) -> dict[bytes, list[NodeIndex]]:
+        """Return the nodes of some places by their encryption keys, in canonical encoding."""
+        if self._recent.keys[0] is not places:
+            held: dict[bytes, list[NodeIndex]] = {}
+            for x in places:
+                found = self.encryption_key(x)
+                if found is not None:
+                    held.setdefault(suite.canonical_public_key(found), []).append(x)
+            self._recent.keys = places, held
+        return self._recent.keys[1]
 
     def has_encryption_key(self, key: bytes, suite: TreeSuite) -> bool:
         """Whether a node holds `key`, in whatever encoding. Raises InvalidKey."""
@@ -160,7 +175,8 @@ class RatchetTree:
 
         Costs are those of `nodes_with_encryption_key`; the tables of a few functions are kept.
         """
-        candidates = map(NodeIndex, self._table(LeafKeys(key_of)).candidates(key))
+        lookup, changed = self._lookup(LeafKeys(key_of))
+        candidates = {*map(NodeIndex, lookup.candidates(key)), *filter(is_leaf, changed)}
         held = ((leaf_of(x), self._content(x)) for x in candidates)
         return tuple(
             sorted(leaf for leaf, slot in held if isinstance(slot, LeafSlot) and key_of_slot(slot, key_of) == key)
@@ -243,7 +259,7 @@ class RatchetTree:
         """Return the tree hash of node `x`; Nh bytes. RFC 9420 §7.8."""
         known = self._recent.hashes_by(suite.hash_name)
         if x not in known:
-            if len(known) >= _MOST_REMEMBERED:
+            if len(known) >= MOST_REMEMBERED:
                 known.clear()
             tree_hashes.remember_all(self._columns.origin, suite)
             known[x] = tree_hashes.node_hash(self._columns, suite, x)
@@ -335,7 +351,8 @@ class RatchetTree:
 
         What is beside the path stays as it is, and so do the filtered direct path and the hashes that are known there.
         """
-        return RatchetTree(self._columns.replaced(contents), self._tables, self._recent.beside(leaf, contents))
+        recent = self._recent.beside(leaf, contents, self._columns)
+        return RatchetTree(self._columns.replaced(contents), self._tables, recent)
 
     # Storage.
 
@@ -383,22 +400,40 @@ class RatchetTree:
 
     def _table(self, source: Source[_Value]) -> _Value:
         """Return what a source says of this tree: its table, or that of a relative, brought up to date."""
-        kept = self._tables.tables
-        known: list[Table[_Value]] = [each for each in kept if each.source == source]
-        table = next((each for each in known if each.columns is self._columns), None)
-        if table is None:
-            table = known[0] if known else Table.of(source, self._columns.origin)
-        if table.columns is not self._columns:
-            table = table.at(self._columns, self._since(table.columns))
-        if not kept or kept[0] is not table:
-            # The one before stays: the tree that a commit is tried on is asked again, whatever becomes of the commit.
-            before = (each for each in known if each is not table)
-            others = (each for each in kept if each.source != source)
-            self._tables.tables = (table, *islice(before, 1), *islice(others, 2 * (_MAX_TABLES - 1)))
+        near, _ = self._nearest(source)
+        if near is not None and near.columns is self._columns:
+            return near.value
+        first = Table.of(source, self._columns.origin) if near is None else near
+        table = first
+        if first.columns is not self._columns:
+            table = first.at(self._columns, self._since(first.columns))
+        # The one before stays: the tree that a commit is tried on is asked again, whatever becomes of the commit.
+        before = () if first is table else (first,)
+        others = (each for each in self._tables.tables if each.source != source)
+        self._tables.tables = (table, *before, *islice(others, 2 * (_MAX_TABLES - 1)))
         return table.value
+
+    def _lookup(self, source: Source[Lookup]) -> tuple[Lookup, frozenset[NodeIndex]]:
+        """Return a table and the few places that it may be wrong about, as it may be that of a tree some paths ago."""
+        near, changed = self._nearest(source)
+        if near is not None and changed is not None:
+            return near.value, changed
+        return self._table(source), _NOWHERE
+
+    def _nearest(self, source: Source[_Value]) -> tuple[Table[_Value] | None, frozenset[NodeIndex] | None]:
+        """Return the table that is the least out of date, and the places that have changed since, if they are known."""
+        known: list[Table[_Value]] = [each for each in self._tables.tables if each.source == source]
+        for columns, changed in ((self._columns, _NOWHERE), *self._recent.paths):
+            for table in known:
+                if table.columns is columns:
+                    return table, changed
+        return (known[0] if known else None), None
 
     def _since(self, old: NodeColumns) -> tuple[Change, ...]:
         """Return what differs from another array; tables of several sources ask for the same."""
+        for columns, changed in self._recent.paths:
+            if columns is old:
+                return tuple((x, old.node(x), self._content(x)) for x in sorted(changed))
         if self._changes is None or self._changes[0] is not old:
             self._changes = old, tuple(self._columns.changes_since(old))
         return self._changes[1]
@@ -406,7 +441,7 @@ class RatchetTree:
     def _content(self, x: NodeIndex) -> Content:
         seen = self._recent.nodes
         if x not in seen:
-            if len(seen) >= _MOST_REMEMBERED:
+            if len(seen) >= MOST_REMEMBERED:
                 seen.clear()
             seen[x] = self._columns.node(x) if 0 <= x < node_width(self._columns.n_leaves) else None
         return seen[x]
@@ -431,36 +466,6 @@ class RatchetTree:
     def _require_member(self, leaf: LeafIndex) -> None:
         if self.leaf(leaf) is None:
             raise UsageError(f"leaf {leaf} is blank, or not one of {self.n_leaves} leaves")
-
-
-class _Recent:
-    """What was asked of a tree lately: a commit asks for the same few nodes, on a path and beside it, again and again.
-
-    `along` is the leaf above which alone the tree differs from the one that it was edited from, if that is known.
-    """
-
-    __slots__ = ("_hashes", "along", "filtered", "nodes")
-
-    def __init__(self) -> None:
-        self.along: LeafIndex | None = None
-        self.filtered: dict[LeafIndex, tuple[tuple[NodeIndex, NodeIndex], ...]] = {}
-        self.nodes: dict[NodeIndex, Content] = {}
-        self._hashes: tuple[str, dict[NodeIndex, bytes]] = ("", {})
-
-    def hashes_by(self, hash_name: str) -> dict[NodeIndex, bytes]:
-        """Return the tree hashes that are known under a hash function, to read or to add to."""
-        if self._hashes[0] != hash_name:
-            self._hashes = hash_name, {}
-        return self._hashes[1]
-
-    def beside(self, leaf: LeafIndex, contents: Mapping[NodeIndex, Content]) -> _Recent:
-        """Return what holds of a tree with other contents at a leaf and at all nodes above it."""
-        recent, (name, known) = _Recent(), self._hashes
-        recent.along = leaf
-        recent.filtered = self.filtered if leaf in self.filtered else {}
-        recent.nodes = {**self.nodes, **contents}
-        recent._hashes = name, {x: digest for x, digest in known.items() if x not in contents}
-        return recent
 
 
 def _with_unmerged(node: ParentNode, leaf: LeafIndex) -> ParentNode:

@@ -48,9 +48,9 @@ class MontgomeryCurve:
 
     def canonical(self, public: bytes) -> bytes:
         """Return the one encoding that stands for all encodings of the same u-coordinate. Raises InvalidKey."""
-        self.verify_form(public)
-        if public and public[-1] < self.prime >> 8 * (self.length - 1):
+        if len(public) == self.length and public[-1] < self.prime >> 8 * (self.length - 1):
             return public  # The topmost octet alone says that it is below the prime.
+        self.verify_form(public)
         return self.u_coordinate(public).to_bytes(self.length, "little")
 
     def all_canonical(self, public_keys: Sequence[bytes]) -> list[bytes]:
