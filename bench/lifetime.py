@@ -142,17 +142,17 @@ def main(  # noqa: PLR0913  (one parameter per option)
 def simulate(model: Model, policies: dict[str, Policy], suite_id: int, report: Callable[[str], None]) -> list[Row]:
     """Return an entry for every epoch under every policy; all begin with the same group, every parent filled."""
     report(f"founding a group of {model.n_members}, and filling its parents")
-    founded = _founded(model, suite_id)
+    group = founded(model, suite_id)
     rows: list[Row] = []
     for name, policy in policies.items():
-        for row in _Run(name, policy, model, founded).rows():
+        for row in _Run(name, policy, model, group).rows():
             rows.append(row)
             if row.epoch % max(1, model.n_epochs // 4) == 0:
                 report(f"{name}: epoch {row.epoch} of {model.n_epochs}, {row.members} members")
     return rows
 
 
-def _founded(model: Model, suite_id: int) -> AwakeGroup:
+def founded(model: Model, suite_id: int) -> AwakeGroup:
     """Return a group in which one member of each pair of leaves has committed, in an order that makes short work."""
     group = AwakeGroup(suite_id, f"{model.seed} founding")
     group.commit(0, joining=range(1, model.n_members))

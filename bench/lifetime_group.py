@@ -85,6 +85,20 @@ class AwakeGroup:
         """The present tree."""
         return self._group.tree
 
+    @property
+    def context(self) -> bytes:
+        """The present group context, encoded."""
+        return self._group.encoded_context()
+
+    def awake(self, member: int) -> Group:
+        """Return the group as a member holds it, by itself from here on."""
+        return self._group_of(self._standing(member))
+
+    def invited(self, member: int) -> tuple[Client, bytes]:
+        """Return a client with a store of its own, and a key package of it. `member` is a number that is not taken."""
+        bundle = self._bundle(member)
+        return self._client_of(bundle), _sent(bundle)
+
     def commit(
         self,
         committer: int,
@@ -151,7 +165,7 @@ class AwakeGroup:
         return Group(standing, MemoryStore(), lambda: self._environment)
 
     def _informed(self, member: int, proposals: list[bytes]) -> Group:
-        group = self._group_of(self._standing(member))
+        group = self.awake(member)
         for message in proposals:
             group.receive(message)
         return group
@@ -166,7 +180,7 @@ class AwakeGroup:
 
     def _witnessed(self, member: int, messages: list[bytes]) -> tuple[float, bytes]:
         """Let a member receive proposals and their commit; return the seconds, and where it has come to."""
-        group = self._group_of(self._standing(member))
+        group = self.awake(member)
 
         def receive() -> None:
             for message in messages:
@@ -178,6 +192,12 @@ class AwakeGroup:
 
     def _joined(self, bundle: KeyPackageBundle, welcome: bytes) -> float:
         """Let a newcomer join, and check that it has come where the others are; return the seconds of joining."""
+        client = self._client_of(bundle)
+        seconds, group = _timed(lambda: client.join(welcome).accept())
+        assert group.epoch_authenticator == self._secrets.epoch_authenticator
+        return seconds
+
+    def _client_of(self, bundle: KeyPackageBundle) -> Client:
         credential, keys = bundle.key_package.leaf_node.credential, bundle.signature_keys
         identity = Identity(credential, self.suite.id, keys.private.copy())
         env = self._environment
@@ -185,9 +205,7 @@ class AwakeGroup:
             MemoryStore(), identity, policy=env.policy, settings=env.settings, clock=lambda: NOW, entropy=env.entropy
         )
         client.import_key_package(_sent(bundle), bundle.init_key, bundle.encryption_key)
-        seconds, group = _timed(lambda: client.join(welcome).accept())
-        assert group.epoch_authenticator == self._secrets.epoch_authenticator
-        return seconds
+        return client
 
     def _unit_seconds(self) -> float:
         """Return the seconds of one HPKE encryption of a path secret."""
