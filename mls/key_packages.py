@@ -126,7 +126,9 @@ def own_capabilities(extension_types: tuple[int, ...] = (), proposal_types: tupl
 
 def _capabilities_of(env: Environment) -> Capabilities:
     extension_types = {*env.roles.extension_types, *env.registry.extension_types}
-    return own_capabilities(tuple(sorted(extension_types)), env.registry.proposal_types)
+    able = own_capabilities(tuple(sorted(extension_types)), env.registry.proposal_types)
+    # What settings leave out is not offered: others might move the group there.
+    return replace(able, cipher_suites=tuple(filter(env.settings.cipher_suites.__contains__, able.cipher_suites)))
 
 
 def own_leaf_content(signer: Signer, env: Environment) -> LeafContent:

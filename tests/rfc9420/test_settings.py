@@ -46,6 +46,7 @@ from tests.adversarial.insider import assert_refused
 from tests.support.crafting import package_of
 from tests.support.external_scenes import Scene as ExternalScene
 from tests.support.world import World, records
+from treekem.index import LeafIndex
 
 PRESETS = (Settings.default, Settings.strict, Settings.large, Settings.vectors)
 
@@ -175,6 +176,21 @@ def test_cipher_suites_that_are_not_allowed_are_not_used() -> None:
         alice.add_identity(Identity.basic(b"alice", 1))
     assert caught.value.rule == "S-cipher_suites"
     assert alice.create_group().epoch == 0
+
+
+@pytest.mark.rfc("R-13.4-02", "R-7.2-03")
+@pytest.mark.parametrize("allowed", [(1,), (1, 3), tuple(range(1, 8))])
+def test_leaves_list_no_cipher_suite_that_one_would_not_use(allowed: tuple[int, ...]) -> None:
+    world = World(cipher_suites=frozenset((*allowed, 0xF0F0)), grease=False, external_commits=True)
+    alice = world.group(1)[0]
+    bob = world.client("bob")
+    entered = bob.join_external(alice.group_info()).accept()
+    founder, package = alice._standing.state.group.leaf_node(LeafIndex(0)), package_of(bob.key_package())
+    joiner = entered._standing.state.group.leaf_node(LeafIndex(1))
+    assert founder is not None
+    assert joiner is not None
+    for leaf in (founder, joiner, package.leaf_node):
+        assert leaf.capabilities.cipher_suites == allowed
 
 
 @pytest.mark.rfc("S-cipher_suites")
