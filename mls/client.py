@@ -242,7 +242,7 @@ class Client:
         Raises UsageError for keys that are not those of the key package; InvalidKeyPackage, InvalidLeafNode or what
         they are derived from for one that is not valid. RFC 9420 §10.
         """
-        package, suite, env = read_key_package(key_package), self._suite, self._environment()
+        package, suite, env = read_key_package(key_package, self._settings), self._suite, self._environment()
         verify_key_package(package, demands_of_no_group(suite), env)
         leaf = package.leaf_node
         held = (suite.hpke_public_key(init_key), suite.hpke_public_key(encryption_key), self._signature_keys.public)

@@ -13,6 +13,7 @@ from mls.epoch.environment import Environment
 from mls.epoch.grease import grease_extensions, greased, without_grease
 from mls.epoch.state import EpochState
 from mls.errors import Code, InvalidKeyPackage
+from mls.header import verify_size
 from mls.messages import (
     Add,
     CustomProposal,
@@ -32,6 +33,7 @@ from mls.messages import (
     X509Credential,
 )
 from mls.rules import require, require_kind
+from mls.settings import Settings
 from treekem.suite import Entropy, HPKEPrivateKey
 from treekem.wire import decode
 
@@ -102,14 +104,14 @@ def draft_proposal(state: EpochState, intent: _Drafted, env: Environment) -> Pro
 
     RFC 9420 §12.1.
     """
-    return draft_from(intent, state.group.context.group_id, state.suite, env.entropy)
+    return draft_from(intent, state.group.context.group_id, state.suite, env.settings, env.entropy)
 
 
-def draft_from(intent: _Drafted, group_id: bytes, suite: CipherSuite, entropy: Entropy) -> Proposal:
+def draft_from(intent: _Drafted, group_id: bytes, suite: CipherSuite, settings: Settings, entropy: Entropy) -> Proposal:
     """Return a proposal to a group of which no more is known than its id and cipher suite. RFC 9420 §12.1.8."""
     match intent:
         case intents.Add(key_package=key_package):
-            return Add(read_key_package(key_package))
+            return Add(read_key_package(key_package, settings))
         case intents.Remove(member=member):
             return Remove(leaf_to_remove(member))
         case intents.PreSharedKey() | intents.ResumptionPSK():
@@ -138,11 +140,12 @@ def draft_psk(
     return PreSharedKeyID(psk, entropy(suite.hash_length))
 
 
-def read_key_package(data: bytes) -> KeyPackage:
-    """Return the key package in an MLSMessage. Raises MalformedMessage or InvalidKeyPackage.
+def read_key_package(data: bytes, settings: Settings) -> KeyPackage:
+    """Return the key package in an MLSMessage, which must fit the message that adds its client.
 
-    RFC 9420 §10.
+    Raises MalformedMessage or InvalidKeyPackage. RFC 9420 §10.
     """
+    verify_size(data, settings.max_message_bytes, "S-max_message_bytes")
     message = decode(MLSMessage, data)
     text, code = "the message is no key package", Code.WRONG_WIRE_FORMAT
     body = require_kind(message.body, KeyPackage, InvalidKeyPackage, "R-6-06", text, code=code)

@@ -54,7 +54,7 @@ class Header:
 def read_header(data: bytes, settings: Settings) -> Header:
     """Read the first fields of an MLSMessage, whose size is checked first. Raises MalformedMessage. RFC 9420 §6."""
     largest = max(settings.max_message_bytes, settings.max_welcome_bytes)
-    _verify_size(data, largest, "S-max_welcome_bytes")
+    verify_size(data, largest, "S-max_welcome_bytes")
     start, offset = decode_prefix(_Start, data)
     known, message = start.version == ProtocolVersion.MLS10, f"protocol version {start.version}"
     require(known, MalformedMessage, "R-6-05", message, code=Code.UNKNOWN_ENUM)
@@ -62,9 +62,9 @@ def read_header(data: bytes, settings: Settings) -> Header:
     require(known, MalformedMessage, "R-6-06", message, code=Code.UNKNOWN_ENUM)
     wire_format = WireFormat(start.wire_format)
     if wire_format not in _FRAMED:
-        _verify_size(data, settings.max_welcome_bytes, "S-max_welcome_bytes")
+        verify_size(data, settings.max_welcome_bytes, "S-max_welcome_bytes")
         return Header(wire_format)
-    _verify_size(data, settings.max_message_bytes, "S-max_message_bytes")
+    verify_size(data, settings.max_message_bytes, "S-max_message_bytes")
     place, offset = decode_prefix(_Place, data, offset)
     application = wire_format is WireFormat.PRIVATE_MESSAGE and data[offset : offset + 1] == _APPLICATION
     return Header(wire_format, place.group_id, place.epoch, application)
@@ -73,7 +73,8 @@ def read_header(data: bytes, settings: Settings) -> Header:
 _APPLICATION = bytes([ContentType.APPLICATION])
 
 
-def _verify_size(data: bytes, limit: int, rule: str) -> None:
+def verify_size(data: bytes, limit: int, rule: str) -> None:
+    """Check that octets are no more than a limit, before they are looked at. Raises MalformedMessage."""
     fits = len(data) <= limit
     message = "" if fits else f"{len(data)} bytes, more than the {limit} accepted"
     require(fits, MalformedMessage, rule, message, code=Code.LIMIT_EXCEEDED)

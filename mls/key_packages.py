@@ -32,6 +32,7 @@ from mls.messages import (
     leaf_node_tbs,
 )
 from mls.rules import require
+from mls.settings import Settings
 from treekem.index import LeafIndex
 
 _POSITIONLESS: Final = LeafPosition(b"", LeafIndex(0))
@@ -100,16 +101,16 @@ def _signed_leaf(
     return replace(unsigned, signature=signer.suite.sign_with_label(signer.keys.private, b"LeafNodeTBS", tbs))
 
 
-def common_cipher_suites(key_packages: Iterable[bytes]) -> frozenset[int]:
+def common_cipher_suites(key_packages: Iterable[bytes], settings: Settings | None = None) -> frozenset[int]:
     """Return the cipher suites of this engine that all of these clients support, for a founder to choose from.
 
     Whoever carries key packages could hold back the better ones. So look at those that are about to be added, each of
     which lists all suites of its client: choose the best, and where that is another one, fetch key packages for it.
     What they say is verified when they are added. Raises MalformedMessage or InvalidKeyPackage. RFC 9420 §11.
     """
-    common = frozenset(SUITES)
+    common, chosen = frozenset(SUITES), Settings() if settings is None else settings
     for each in key_packages:
-        capabilities = read_key_package(each).leaf_node.capabilities
+        capabilities = read_key_package(each, chosen).leaf_node.capabilities
         speaks = ProtocolVersion.MLS10 in capabilities.versions
         common &= frozenset(capabilities.cipher_suites if speaks else ())
     return common

@@ -107,7 +107,7 @@ class Outsider:
         """
         text = f"an external sender does not propose this: {type(intent).__name__}"
         require(isinstance(intent, Proposable), UsageError, "R-12.1.8-04", text)
-        proposal = draft_from(cast("Proposable", intent), address.group_id, self._suite, self._entropy)
+        proposal = draft_from(cast("Proposable", intent), address.group_id, self._suite, self._settings, self._entropy)
         if isinstance(proposal, GroupContextExtensions | ReInit):
             verify_extension_count(proposal.extensions, GROUP_CONTEXT, InvalidProposal, self._settings, own=True)
             verify_extensions(proposal.extensions, GROUP_CONTEXT, InvalidProposal)

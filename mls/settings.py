@@ -98,7 +98,7 @@ class Settings:
     """How many messages one sends under one epoch's keys, R-15.2-01."""
 
     max_message_bytes: int = 2**20
-    """The largest message accepted or sent, R-2.1.2-07."""
+    """The largest message accepted or sent, and the largest key package, R-2.1.2-07."""
     max_welcome_bytes: int = 2**23
     """The largest Welcome, GroupInfo and ratchet tree accepted or sent, R-2.1.2-07."""
     max_leaves: int = 65_536

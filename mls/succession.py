@@ -116,7 +116,7 @@ def create_first_commit(
     RFC 9420 §11.2, §11.3.
     """
     psk = PreSharedKey(PreSharedKeyID(plan.link, env.entropy(plan.suite.hash_length)))
-    proposals: list[Proposal] = [*(Add(read_key_package(each)) for each in key_packages), psk]
+    proposals: list[Proposal] = [*(Add(read_key_package(each, env.settings)) for each in key_packages), psk]
     sender = MemberSender(state.own.index)
     # In the clear, which spends no key: nobody but us is in the epoch that this commit is for.
     queued = tuple(QueuedProposal(each, sender) for each in proposals)

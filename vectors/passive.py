@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mls import Group
+from mls import Group, Settings
 from mls.drafting import read_key_package
 from mls.errors import MLSError
 from mls.events import ProposalReceived, StagedCommit
@@ -56,7 +56,7 @@ def _join(case: Case, entropy: Entropy) -> Group:
 def _invited(case: Case, entropy: Entropy) -> Actor:
     """Return a client that holds what the case gives it. Importing compares private and public keys."""
     suite, encoded = suite_of(case), octets(case, "key_package")
-    expect(read_key_package(encoded).cipher_suite, suite.id, "the key package's cipher suite")
+    expect(read_key_package(encoded, Settings.vectors()).cipher_suite, suite.id, "the key package's cipher suite")
     signature_key = signature_private_key(suite, case, "signature_priv")
     actor = create_actor(suite.id, b"passive", entropy, signature_key=signature_key)
     init_key, encryption_key = (hpke_private_key(suite, case, name) for name in ("init_priv", "encryption_priv"))

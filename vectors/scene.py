@@ -156,14 +156,14 @@ class Scene:
 
     def propose_addition_from_outside(self, outsider: Outsider) -> None:
         """Let the external sender propose to add somebody new."""
-        package = read_key_package(self.newcomer().key_package)
+        package = read_key_package(self.newcomer().key_package, Settings.vectors())
         self.propose_from_outside(outsider, AddProposal(package))
 
     def ask_to_be_added(self) -> None:
         """Let somebody new propose its own addition."""
         actor = self.create_actor()
         self._newcomers.append(actor)
-        package = read_key_package(actor.key_package())
+        package = read_key_package(actor.key_package(), Settings.vectors())
         key = actor.bundle().signature_keys.private
         self._send_from_outside(AddProposal(package), NewMemberProposalSender(), key)
 

@@ -300,8 +300,8 @@ CREATING = [
         "a successor is not tied to the group that it continues",
         Edit(
             succession.create_first_commit,
-            "[*(Add(read_key_package(each)) for each in key_packages), psk]",
-            "[Add(read_key_package(each)) for each in key_packages]",
+            "[*(Add(read_key_package(each, env.settings)) for each in key_packages), psk]",
+            "[Add(read_key_package(each, env.settings)) for each in key_packages]",
         ),
     ),
     Fault(

@@ -16,10 +16,13 @@ from mls.errors import (
     InvalidProposalList,
     InvalidSignature,
     InvalidWelcome,
+    MalformedMessage,
     MLSError,
     UsageError,
 )
 from mls.events import StagedCommit
+from mls.extensions import external_senders
+from mls.key_packages import common_cipher_suites
 from mls.messages import (
     Add,
     ExtensionType,
@@ -28,8 +31,10 @@ from mls.messages import (
     LeafPosition,
     encode_unsigned,
 )
-from mls.settings import DAY
+from mls.outsider import Outsider
+from mls.settings import DAY, Settings
 from tests.adversarial.insider import assert_refused
+from tests.support.counting import cost_of
 from tests.support.crafting import (
     UNKNOWN_EXTENSION,
     UPDATE,
@@ -304,3 +309,36 @@ def test_expired_key_packages_are_forgotten_and_none_is_made_to_last_for_ever(wo
         with pytest.raises(UsageError) as caught:
             dave.key_package(lifetime=lifetime)
         assert (caught.value.rule, caught.value.code) == ("R-7.2-13", Code.LIFETIME_INVALID)
+
+
+# How large it may be.
+
+
+@pytest.mark.rfc("S-max_message_bytes", "N-D01")
+def test_a_key_package_that_fits_no_message_is_not_read() -> None:
+    world = World(external_senders=True)
+    server = world.client("server")
+    outsider = Outsider(Identity.basic(b"server", 1, server._signature_keys.private))
+    alice, bob = world.group(2, extensions=(external_senders(outsider.entry),))
+    carol, address = world.client("carol"), outsider.address(alice.group_info())
+    package = package_of(carol.key_package())
+    listed = replace(package.leaf_node.capabilities, proposals=(0xF001,) * 2**19)
+    large = message_of(replace(package, leaf_node=replace(package.leaf_node, capabilities=listed)))
+    key = carol._suite.generate_key_pair(carol._entropy).private
+    before, stored = alice.fingerprint(), [records(each._store) for each in (alice, carol)]
+    for take in (
+        lambda: alice.propose(intents.Add(large)),
+        lambda: alice.commit([intents.Add(large)]),
+        lambda: outsider.propose(address, intents.Add(large)),
+        lambda: carol.import_key_package(large, key, key),
+        lambda: common_cipher_suites([large]),
+    ):
+        cost = cost_of(take)
+        assert cost.error is not None
+        assert (type(cost.error), cost.error.rule) == (MalformedMessage, "S-max_message_bytes")
+        assert cost.error.code is Code.LIMIT_EXCEEDED
+        assert cost.is_nothing
+    with pytest.raises(MalformedMessage):
+        world.clients["member-1"].branch(bob, [large])
+    assert (alice.fingerprint(), [records(each._store) for each in (alice, carol)]) == (before, stored)
+    assert common_cipher_suites([large], Settings(max_message_bytes=len(large)))
