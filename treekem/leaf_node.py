@@ -144,6 +144,7 @@ class LeafSections(NamedTuple):
 
     encryption_key: bytes
     signature_key: bytes
+    credential: bytes
     statement: bytes
     lifetime: bytes
     unsigned: bytes
@@ -168,6 +169,7 @@ def leaf_sections(encoded: bytes) -> LeafSections:
     return LeafSections(
         encoded[_content(encoded, 0) : key],
         encoded[_content(encoded, key) : credential],
+        encoded[credential:capabilities],
         encoded[credential : credential + 2] + encoded[capabilities : source + 1] + encoded[extensions:end],
         lifetime,
         encoded[:end],

@@ -162,7 +162,9 @@ class LeafCensus:
         _, capabilities = columns.leaf_parts(LeafPart.CAPABILITIES)
         counts: Counter[int] = Counter()
         for parts, count in Counter(zip(kinds, capabilities, strict=True)).items():
-            counts.update(dict.fromkeys(self.traits_of(*parts), count))
+            traits = self.traits_of(*parts)
+            # A set is counted without a loop in Python; most sets occur once, or there are few of them.
+            counts.update(traits if count == 1 else dict.fromkeys(traits, count))
         return Census().changed(counts)
 
     def moved(self, value: Census, changes: Iterable[Change]) -> Census:

@@ -32,7 +32,7 @@ _BLANK_PARENT: Final = encode_as(TreeHashInput, ParentNodeHashInput(None, b"", b
 _BATCH_HEIGHT: Final = 5
 
 
-BYTES_FOR_KERNELS: Final = 1 << 22
+BYTES_FOR_KERNELS: Final = 3 << 19
 """The length of a tree, in bytes, from which on kernels are worth loading; `bench/README.md` says why."""
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 _ItemT = TypeVar("_ItemT")
+_FindingT = TypeVar("_FindingT")
 _FEW: Final = 32
 _CHUNK: Final = 64  # What a thread takes at once.
 # What a policy raises about a credential; any other error tells of the policy itself.
@@ -95,19 +96,21 @@ class Environment:
     registry: Registry = NO_REGISTRY
     threads: Callable[[], AbstractContextManager[Executor | None]] = no_threads
 
-    def verdicts(self, passes: Callable[[_ItemT], bool], items: Sequence[_ItemT]) -> list[bool]:
-        """Return what `passes` says of many items, asked by threads where there are some; of few, no to each.
+    def findings(
+        self, examine: Callable[[_ItemT], _FindingT | None], items: Sequence[_ItemT]
+    ) -> list[_FindingT | None]:
+        """Return what `examine` finds of many items, asked by threads where there are some; of few, None for each.
 
-        Whoever asks looks again at those of which it says no, one by one, so that what is refused, and in which order,
-        does not depend on threads.
+        Whoever asks looks again at those of which it finds nothing, one by one, so that what is refused, and in which
+        order, does not depend on threads.
         """
         if len(items) <= _FEW:
-            return [False] * len(items)
+            return [None] * len(items)
         with self.threads() as executor:
             if executor is None:
-                return list(map(passes, items))
+                return list(map(examine, items))
             pieces = (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))
-            return list(chain.from_iterable(executor.map(lambda piece: list(map(passes, piece)), pieces)))
+            return list(chain.from_iterable(executor.map(lambda piece: list(map(examine, piece)), pieces)))
 
     def accept(
         self,

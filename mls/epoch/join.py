@@ -55,7 +55,6 @@ from mls.identity import Place
 from mls.messages import (
     AuthenticatedContent,
     Commit,
-    Credential,
     Extension,
     ExtensionType,
     ExternalInit,
@@ -95,12 +94,11 @@ from mls.schedule.transcript import (
 )
 from treekem.hashing import verify_tree_structure
 from treekem.index import LeafIndex, NodeIndex, common_ancestor, direct_path, node_of
-from treekem.leaf_node import leaf_parts
 from treekem.nodes import LeafSlot, UpdatePath
 from treekem.path import PathPlan, path_keys_from
 from treekem.suite import HPKEPrivateKey
 from treekem.tree import RatchetTree
-from treekem.wire import decode, encode
+from treekem.wire import encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,10 +298,9 @@ def verify_joined_tree(group: GroupState, env: Environment) -> None:
     lenient = replace(env, settings=settings)
     leaves = group.tree.encoded_leaves()
     examiner = LeafExaminer(group.suite, group.context.group_id, demands, lenient)
-    for (index, encoded), is_valid in zip(leaves, env.verdicts(examiner.passes, leaves), strict=True):
-        if is_valid:
-            parts = leaf_parts(encoded)
-            env.accept(decode(Credential, parts.credential), parts.signature_key, Place.JOIN, leaf=index)
+    for (index, encoded), speaker in zip(leaves, env.findings(examiner.examine, leaves), strict=True):
+        if speaker is not None:
+            env.accept(speaker.credential, speaker.signature_key, Place.JOIN, leaf=index)
             continue
         leaf = decode_leaf_node(encoded)
         verify_leaf_node(leaf, LeafPosition(group.context.group_id, index), demands, lenient)

@@ -104,14 +104,24 @@ def verify_leaf_node(
     else:
         is_own = demands.suite.signature_public_key(signer) == leaf.signature_key
         require(is_own, InvalidSignature, "R-7.3-03", "a leaf is signed with another key than its own")
+    verify_statement(leaf, index, demands, env, strict=strict)
+    if isinstance(leaf.source, KeyPackageSource):
+        verify_lifetime(leaf.source.lifetime, env, index, strict=strict)
+
+
+def verify_statement(
+    leaf: LeafNode, index: LeafIndex | None, demands: Demands, env: Environment, *, strict: bool = False
+) -> None:
+    """Check a leaf's extensions and what it says it supports, which follow from what members may say alike.
+
+    Raises InvalidLeafNode or MalformedMessage. RFC 9420 §7.2, §7.3, §13.4.
+    """
     verify_extension_count(leaf.extensions, LEAF_NODE, InvalidLeafNode, env.settings, own=strict)
     verify_extensions(leaf.extensions, LEAF_NODE, InvalidLeafNode, env.registry)
     verify_self_description(leaf, index)
     verify_demands(leaf, demands, index)
     if strict or env.settings.require_listed_suite:
         verify_listed_suite(leaf, demands, index)
-    if isinstance(leaf.source, KeyPackageSource):
-        verify_lifetime(leaf.source.lifetime, env, index, strict=strict)
 
 
 def verify_leaf_keys(leaf: LeafNode, suite: CipherSuite, index: LeafIndex | None) -> None:

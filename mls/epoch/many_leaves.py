@@ -1,22 +1,21 @@
 """Many leaves of one group at once, as a joiner meets them, and many key packages. RFC 9420 §7.3, §10.1, §12.4.3.1.
 
 Keys, signature and lifetime are a leaf's own, and are checked of each. What a leaf says it supports, and its
-extensions, many members say in the same octets: once a leaf that says so was found valid, those octets are known to be
-good. Leaves are read in parts, as they are encoded; whatever does not pass here is judged by itself, in
-`mls.epoch.leaves`, which words the refusal.
+extensions, many members say in the same octets, which are judged once. Leaves are read in parts, as they are encoded;
+whatever does not pass here is judged by itself, in `mls.epoch.leaves`, which words the refusal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from mls.crypto import CipherSuite
 from mls.crypto.labels import labelled
 from mls.epoch.environment import Environment
-from mls.epoch.leaves import Demands, decode_leaf_node, verify_key_package, verify_leaf_node, verify_lifetime
+from mls.epoch.leaves import Demands, verify_key_package, verify_lifetime, verify_statement
 from mls.errors import MLSError
-from mls.messages import KeyPackage, LeafPosition, Lifetime
+from mls.messages import Credential, KeyPackage, LeafNode, LeafPosition, Lifetime
 from treekem.index import LeafIndex
 from treekem.leaf_node import LeafSections, leaf_sections
 from treekem.wire import decode, encode
@@ -33,19 +32,26 @@ def vetted_key_packages(
     Each comes with its number, and with whether it is about to be sent. RFC 9420 §10.1.
     """
 
-    def passes(entry: tuple[int, KeyPackage, bool]) -> bool:
+    def examine(entry: tuple[int, KeyPackage, bool]) -> int | None:
+        number, key_package, is_own = entry
         try:
-            verify_key_package(entry[1], demands, env, strict=entry[2])
+            verify_key_package(key_package, demands, env, strict=is_own)
         except MLSError:
-            return False
-        return True
+            return None
+        return number
 
-    verdicts = zip(offered, env.verdicts(passes, offered), strict=True)
-    return frozenset(number for (number, _, _), is_valid in verdicts if is_valid)
+    return frozenset(number for number in env.findings(examine, offered) if number is not None)
+
+
+class Speaker(NamedTuple):
+    """Whom a leaf speaks for."""
+
+    credential: Credential
+    signature_key: bytes
 
 
 class LeafExaminer:
-    """Says which leaves of a group are valid for sure; threads may share it.
+    """Finds which leaves of a group are valid for sure; threads may share it.
 
     It holds for one group, whose demands and settings do not change meanwhile. RFC 9420 §7.3.
     """
@@ -58,20 +64,18 @@ class LeafExaminer:
         self._env = env
         self._known: set[bytes] = set()
 
-    def passes(self, entry: tuple[LeafIndex, bytes]) -> bool:
-        """Whether the encoded leaf at an index is valid there; if not, `verify_leaf_node` has the last word."""
+    def examine(self, entry: tuple[LeafIndex, bytes]) -> Speaker | None:
+        """Return who speaks by the encoded leaf at an index if it is valid there; else `verify_leaf_node` judges."""
         index, encoded = entry
         sections = leaf_sections(encoded)
         try:
-            if sections.statement in self._known:
-                self._verify_own(sections, index)
-            else:
-                position = LeafPosition(self._group_id, index)
-                verify_leaf_node(decode_leaf_node(encoded), position, self._demands, self._env)
+            self._verify_own(sections, index)
+            if sections.statement not in self._known:
+                verify_statement(decode(LeafNode, encoded), index, self._demands, self._env)
                 self._remember(sections.statement)
+            return Speaker(decode(Credential, sections.credential), sections.signature_key)
         except MLSError:
-            return False
-        return True
+            return None
 
     def _verify_own(self, sections: LeafSections, index: LeafIndex) -> None:
         """Check what is a leaf's own. Raises InvalidLeafNode, InvalidSignature or InvalidKey."""

@@ -11,7 +11,7 @@ from mls import AcceptAnyone, Settings
 from mls.crypto import SignatureKeyPair, cipher_suite
 from mls.epoch.environment import Environment
 from mls.epoch.leaves import Demands, verify_leaf_node
-from mls.epoch.many_leaves import LeafExaminer
+from mls.epoch.many_leaves import LeafExaminer, Speaker
 from mls.errors import MLSError
 from mls.messages import (
     ApplicationID,
@@ -33,7 +33,7 @@ from mls.messages import (
 from treekem.index import LeafIndex
 from treekem.leaf_node import leaf_sections
 from treekem.suite import Entropy
-from treekem.wire import encode
+from treekem.wire import decode, encode
 
 NOW = 1_700_000_000
 SUITE = cipher_suite(1)
@@ -113,7 +113,8 @@ def test_leaves_are_valid_together_when_each_of_them_is(seed: int) -> None:
     for index in range(150):
         leaf = drawn_leaf(random, index)
         verdict = is_valid(leaf, index, env)
-        assert examiner.passes((LeafIndex(index), encode(leaf))) == verdict
+        found = examiner.examine((LeafIndex(index), encode(leaf)))
+        assert found == (Speaker(leaf.credential, leaf.signature_key) if verdict else None)
         verdicts.append(verdict)
     assert 30 < sum(verdicts) < 120
 
@@ -127,10 +128,10 @@ def test_a_leaf_that_moved_does_not_pass_because_others_did() -> None:
         leaf = drawn_leaf(random, 3)
     moving = signed(replace(leaf, source=UpdateSource(), signature_key=KEYS[0].public), KEYS[0], 3)
     for _ in range(2):
-        assert examiner.passes((LeafIndex(3), encode(moving)))
-        assert not examiner.passes((LeafIndex(4), encode(moving)))
+        assert examiner.examine((LeafIndex(3), encode(moving)))
+        assert not examiner.examine((LeafIndex(4), encode(moving)))
     elsewhere = LeafExaminer(SUITE, b"another group", DEMANDS, env)
-    assert not elsewhere.passes((LeafIndex(3), encode(moving)))
+    assert not elsewhere.examine((LeafIndex(3), encode(moving)))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -142,6 +143,7 @@ def test_an_encoded_leaf_is_cut_into_what_is_judged(seed: int) -> None:
         assert sections.encryption_key == leaf.encryption_key
         assert sections.signature_key == leaf.signature_key
         assert sections.signature == leaf.signature
+        assert decode(Credential, sections.credential) == leaf.credential
         has_lifetime = isinstance(leaf.source, KeyPackageSource)
         assert sections.lifetime == (encode(leaf.source.lifetime) if isinstance(leaf.source, KeyPackageSource) else b"")
         tail = b"" if has_lifetime else encode(LeafPosition(GROUP, LeafIndex(index)))
