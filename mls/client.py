@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mls.arguments import suite_of, verify_bytes, verify_message, verify_parts
@@ -76,7 +76,7 @@ from mls.store.client_records import (
 )
 from mls.store.codec import pack
 from mls.store.group_records import epoch_key, group_prefix, is_announced, stored_epoch
-from mls.store.pins import known_keys, pin_batch
+from mls.store.pins import KnownKeys, pin_batch
 from mls.store.seam import Store
 from mls.store.standing import Standing, limits_of, load_standing
 from mls.succession import Continuation, create_first_commit, origin_of, plan_branch, plan_successor
@@ -410,7 +410,7 @@ class Client:
             policy=self._policy,
             now=int(self._clock()),
             entropy=self._entropy,
-            known_keys=cache(partial(known_keys, self._store)),
+            known_keys=KnownKeys(self._store),
             psk=lambda psk_id: stored_psk(self._store, psk_id),
             origin=self._origin,
             announced=partial(is_announced, self._store),

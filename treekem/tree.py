@@ -406,7 +406,7 @@ class RatchetTree:
         first = Table.of(source, self._columns.origin) if near is None else near
         table = first
         if first.columns is not self._columns:
-            table = first.at(self._columns, self._since(first.columns))
+            table = first.at(self._columns, self._since(first.columns, leaves=not isinstance(source, EncryptionKeys)))
         # The one before stays: the tree that a commit is tried on is asked again, whatever becomes of the commit.
         before = () if first is table else (first,)
         others = (each for each in self._tables.tables if each.source != source)
@@ -429,11 +429,12 @@ class RatchetTree:
                     return table, changed
         return (known[0] if known else None), None
 
-    def _since(self, old: NodeColumns) -> tuple[Change, ...]:
-        """Return what differs from another array; tables of several sources ask for the same."""
+    def _since(self, old: NodeColumns, *, leaves: bool) -> tuple[Change, ...]:
+        """Return what differs from another array, its `leaves` at least; tables of several sources ask for the same."""
         for columns, changed in self._recent.paths:
             if columns is old:
-                return tuple((x, old.node(x), self._content(x)) for x in sorted(changed))
+                places = filter(is_leaf, changed) if leaves else changed
+                return tuple((x, old.node(x), self._content(x)) for x in sorted(places))
         if self._changes is None or self._changes[0] is not old:
             self._changes = old, tuple(self._columns.changes_since(old))
         return self._changes[1]

@@ -13,7 +13,7 @@ from typing import Final
 
 from mls.crypto import CipherSuite, SignaturePrivateKey
 from mls.epoch.environment import Environment
-from mls.epoch.extensions import required_capabilities, verify_extensions
+from mls.epoch.extensions import NO_REQUIREMENTS, required_capabilities, verify_extensions
 from mls.epoch.grease import ungreased
 from mls.epoch.limits import verify_extension_count
 from mls.errors import Code, InvalidKey, InvalidKeyPackage, InvalidLeafNode, InvalidSignature, MLSError
@@ -51,10 +51,17 @@ class Demands:
     required: RequiredCapabilities
     extension_types: frozenset[int]
 
+    @property
+    def are_none(self) -> bool:
+        """Whether nothing is asked for that a leaf may lack, but the version and the suite."""
+        return self.required == NO_REQUIREMENTS and not self.extension_types
+
     @classmethod
     def of(cls, context: GroupContext, suite: CipherSuite, extensions: tuple[Extension, ...] | None = None) -> Demands:
         """Return the demands of a group; `extensions` are those in force after the commit, where it changes them."""
         in_force = context.extensions if extensions is None else extensions
+        if not in_force:
+            return cls(context.version, suite, NO_REQUIREMENTS, frozenset())
         types = frozenset(each.extension_type for each in in_force) - DEFAULT_EXTENSIONS
         required = required_capabilities(in_force)
         # A list may name a type over and over, and every leaf is compared with it.
@@ -163,6 +170,8 @@ def verify_self_description(leaf: LeafNode, index: LeafIndex | None) -> None:
 
 def verify_demands(leaf: LeafNode, demands: Demands, index: LeafIndex | None) -> None:
     """Check that a leaf supports what its group requires and uses. Raises InvalidLeafNode. RFC 9420 §7.3, §13.4."""
+    if demands.are_none:
+        return
     capabilities = leaf.capabilities
     extensions = DEFAULT_EXTENSIONS.union(capabilities.extensions)
     proposals = DEFAULT_PROPOSALS.union(capabilities.proposals)
@@ -181,6 +190,8 @@ def verify_own_demands(leaf: LeafNode, demands: Demands, index: LeafIndex | None
 
     What a leaf lists to no purpose may happen to be asked for. RFC 9420 §13.4, §13.5.
     """
+    if demands.are_none:
+        return
     verify_demands(replace(leaf, capabilities=ungreased(leaf.capabilities)), demands, index)
 
 

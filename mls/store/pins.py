@@ -21,6 +21,22 @@ def known_keys(store: Store, identity: bytes) -> frozenset[bytes]:
     return frozenset() if record is None else unpack(key, record, build)
 
 
+class KnownKeys:
+    """What `known_keys` says, for as long as one call of the application lasts: no record is read twice."""
+
+    __slots__ = ("_found", "_store")
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._found: dict[bytes, frozenset[bytes]] = {}
+
+    def __call__(self, identity: bytes) -> frozenset[bytes]:
+        """Return the signature keys that an identity has been accepted with."""
+        if identity not in self._found:
+            self._found[identity] = known_keys(self._store, identity)
+        return self._found[identity]
+
+
 def pin_batch(store: Store, members: Iterable[Member]) -> dict[str, bytes | None]:
     """Return what accepting members adds to the pins."""
     found: dict[bytes, set[bytes]] = {}
