@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from bench import hashing, lifetime, likeness, million, rekey, synthetic
+from bench import check, hashing, lifetime, likeness, million, rekey, synthetic
 
 app = typer.Typer(help="Measures what groups cost.", no_args_is_help=True, add_completion=False)
 app.command("hashing")(hashing.main)
 app.command("lifetime")(lifetime.main)
+app.command("check")(check.main)
 app.command("rekey")(rekey.main)
 app.command("synthetic")(synthetic.main)
 app.command("likeness")(likeness.main)

@@ -71,7 +71,7 @@ def main(
     print(f"raw rate of hashlib: {_RAW_BYTES / raw / 1e6:.0f} MB/s")
     rows = []
     for size in map(int, sizes.split(",")):
-        measured = list(_measure(size, hash_name, rounds, time.thread_time if cpu_time else time.perf_counter))
+        measured = list(measured_ways(size, hash_name, rounds, time.thread_time if cpu_time else time.perf_counter))
         for row in measured:
             print(
                 f"{row.members:>8} leaves  {row.way:<24} {row.seconds * 1e3:>10.2f} ms"
@@ -91,7 +91,8 @@ def main(
         json_file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def _measure(size: int, hash_name: str, rounds: int, clock: Clock) -> list[Row]:
+def measured_ways(size: int, hash_name: str, rounds: int, clock: Clock) -> list[Row]:
+    """Return what each way to hash a tree of so many leaves takes."""
     tree = synthetic_tree(size, hash_name)
     hash_function = getattr(hashlib, hash_name)
 

@@ -47,12 +47,15 @@ class Row:
 def measured(operation: Operation, primitives: Mapping[str, Primitive], *, wall_time: bool = False) -> Row:
     """Measure an operation and its floor."""
     first = timed(operation.prepare())
-    clock = time.perf_counter if wall_time or operation.threads else time.thread_time
+    clock = time.perf_counter if wall_time or operation.threads or pairs_for(first) == 1 else time.thread_time
     floor = None if operation.floor is None else operation.floor.times(operation.repeats)
     found, beside = [], []
-    with _settled():
-        for _ in range(pairs_for(first)):
-            found.append(timed(operation.prepare(), clock) / operation.repeats)
+    n_pairs = pairs_for(first)
+    with settled():
+        for _ in range(n_pairs):
+            # What takes very long is not done twice, and has no first time that would differ from others.
+            seconds = timed(operation.prepare(), clock) if n_pairs > 1 else first
+            found.append(seconds / operation.repeats)
             if floor is not None:
                 beside.append(timed(lambda: floor.run(primitives), clock) / operation.repeats)
     ratios = [one / other for one, other in zip(found, beside, strict=False)]
@@ -78,7 +81,7 @@ def pairs_for(seconds: float) -> int:
 
 
 @contextmanager
-def _settled() -> Iterator[None]:
+def settled() -> Iterator[None]:
     """Keep the collector from looking again and again at what was there before."""
     gc.collect()
     gc.freeze()

@@ -23,6 +23,9 @@ from mls.events import PendingCommit
 from treekem.index import LeafIndex
 
 Run = Callable[[], object]
+BULK: Final = "bulk add"
+"""A founder adds everybody in one commit."""
+
 _MANY: Final = 16
 _NODES_OF_ADDED: Final = 2  # The leaf of `LEAVING` and the parent above it, which is not on the path of the sender.
 
@@ -64,7 +67,7 @@ def commits(scene: Scene) -> Iterator[Operation]:
     length: list[int] = []
 
     def create() -> Run:
-        group = scene.near.open(scene.executor if not scene.plan.warm else None)
+        group = scene.near.open()
         return lambda: length.append(len(group.commit().message))
 
     yield _operation(scene, "create commit", floor, create, lambda: length[-1])
@@ -175,7 +178,7 @@ def bulk_add(founding: Founding, suite: int) -> Operation:
 
     # Nobody is sealed a path: all others learn of it from the Welcome. What stands beside it is new, and hashed.
     floor = adding_floor(depth, 0, members - 1, 2 * members - 2 - depth)
-    return Operation("bulk add", members, "bare", suite, floor, prepare, lambda: length[0])
+    return Operation(BULK, members, "bare", suite, floor, prepare, lambda: length[0])
 
 
 def depth_of(scene: Scene) -> int:

@@ -22,7 +22,7 @@ from bench.disk_store import DiskStore
 from bench.machine import machine, versions
 from bench.measuring import Row, measured
 from bench.memory import memory_of_one_group
-from bench.operations import Operation, bulk_add, operations
+from bench.operations import BULK, Operation, bulk_add, operations
 from bench.primitives import Primitive, primitives_of
 from bench.scenes import Founding, Scene
 from bench.synthetic import Plan
@@ -36,7 +36,6 @@ LARGEST_BULK: Final = 1 << 17
 """Beyond this, adding everybody at once takes many minutes, and making their key packages does too."""
 
 HOLD: Final = "hold the group"
-BULK: Final = "bulk add"
 
 
 @dataclass(frozen=True, slots=True)
