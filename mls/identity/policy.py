@@ -57,7 +57,9 @@ class CredentialPolicy(Protocol):
     def accept(self, subject: Subject, place: Place, now: int) -> None:
         """Return if the credential may appear at `place` at `now`, seconds since 1970. Raises Refused, with the reason.
 
-        The engine puts the identity before the reason, and the leaf, where there is one.
+        The engine puts the identity before the reason, and the leaf, where there is one. What tells of the policy, such
+        as a directory that does not answer, may be any other exception: it passes through, nothing has changed, and the
+        same message can be received again.
         """
 
 

@@ -92,7 +92,7 @@ class RolePolicy(Protocol):
         """Return what a new group says of roles; `founder` is the identity of its creator."""
 
     def authorize(self, actor: Party, action: Action, target: Target) -> None:
-        """Return if `actor` may do this. Raises Refused."""
+        """Return if `actor` may do this. Raises Refused; what else it raises passes through, and changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)

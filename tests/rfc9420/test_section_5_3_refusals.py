@@ -24,7 +24,7 @@ from tests.adversarial.insider import assert_refused, refusal
 from tests.support.asking import Watched, assert_policy_refuses, watched_group
 from tests.support.crafting import UPDATE, Forger, crafted_package, package_of
 from tests.support.scenes import psk
-from tests.support.world import World
+from tests.support.world import World, records
 from treekem.wire import encode
 
 SERVICE = ExternalSenders((ExternalSender(b"\x07" * 32, BasicCredential(b"service")),))
@@ -158,6 +158,42 @@ def test_what_the_policy_refuses_does_not_wait_until_it_comes_again(watched: Wat
     assert isinstance(staged, StagedCommit)
     watched.bob.merge(staged)
     assert watched.bob.members[-1].identity == b"dave"
+
+
+@dataclass(frozen=True)
+class Unreachable(AcceptAnyone):
+    """A policy that asks a directory, which does not answer."""
+
+    is_down: list[bool]
+
+    def accept(self, subject: Subject, place: Place, now: int) -> None:
+        del subject, now
+        if self.is_down and place is Place.ADD:
+            raise ConnectionError("the directory does not answer")
+
+
+@pytest.mark.rfc("R-5.3.1-04")
+@pytest.mark.parametrize("private", [True, False])
+def test_what_a_policy_cannot_tell_changes_nothing_until_it_can(private: bool) -> None:
+    world, down = World(private_handshakes=private), [True]
+    alice = world.client("alice").create_group()
+    (bob,) = world.add(alice, world.client("bob", policy=Unreachable(down)))
+    sent = alice.propose(intents.Add(world.client("carol").key_package()))
+    pending = alice.commit(include=())
+    added = alice.commit([intents.Add(world.client("dave").key_package())], include=())
+    for message in (sent.message, added.message):
+        before, stored = bob.fingerprint(), records(bob._store)
+        with pytest.raises(ConnectionError):
+            bob.receive(message)
+        assert (bob.fingerprint(), records(bob._store)) == (before, stored)
+    down.clear()
+    bob.receive(sent.message)
+    assert isinstance(bob.receive(pending.message), StagedCommit)
+    staged = bob.receive(added.message)
+    assert isinstance(staged, StagedCommit)
+    bob.merge(staged)
+    alice.merge(added)
+    world.agree(alice, bob)
 
 
 @pytest.mark.rfc("S-max_pending_proposals", "R-12.4-11")
