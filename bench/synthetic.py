@@ -286,7 +286,7 @@ def encoded_tree(plan: Plan, folder: Path | None = None, progress: Progress = no
 
 
 def _built(plan: Plan, progress: Progress) -> bytes:
-    """Build a tree in pieces; those of a large one are spread over processes, as signing keeps the interpreter busy."""
+    """Build a tree in pieces; those of a large one are spread over processes, as half of the time is Python's own."""
     height = max(0, level(root(plan.n_leaves)) - _LOG_PIECES)
     pieces = range(plan.n_leaves >> height)
     if plan.n_leaves < _LARGE:
