@@ -12,7 +12,7 @@ first blank one, which member is the last. RFC 9420 Appendix C.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
@@ -145,6 +145,20 @@ class NodeColumns:
         children = ((1 << (2 * span + 2)) - 1) << (slot - span)
         return not block.present & nodes and not block.occupied & children
 
+    def leaves_without_parents(self, x: NodeIndex) -> tuple[NodeIndex, ...] | None:
+        """Return the leaves below `x` that are not blank, by a look at a mask; None if any parent there is not blank.
+
+        It is None, too, for nodes so high that several blocks lie below.
+        """
+        stratum, number, slot = place_of(x)
+        if stratum:
+            return None
+        span = (1 << level(NodeIndex(slot))) - 1
+        present = self._block(0, number).present & ((1 << (2 * span + 1)) - 1) << (slot - span)
+        if present & ~_LEAVES:
+            return None
+        return tuple([NodeIndex(number << BITS | each) for each in positions_of(present)])
+
     def first_blank_leaf(self) -> LeafIndex | None:
         """Return the leftmost blank leaf, or `None` when every leaf has a member."""
         block, number = self._top, 0
@@ -198,6 +212,14 @@ class NodeColumns:
         if digests is None:
             return None
         return digests.of_slot(slot) if blank_child is None else digests.by_blank_child.get(blank_child)
+
+    def unhashed_block(self, x: NodeIndex, hash_name: str) -> Sequence[Content] | None:
+        """Return the nodes of the lowest block at whose top `x` stands, if none of their hashes is known; else None."""
+        _, number, _ = place_of(x)
+        block = self._block(0, number)
+        digests = block.digests.get(hash_name)
+        is_known = digests is not None and (digests.by_slot or digests.table is not None)
+        return None if is_known else [block.nodes[slot] for slot in range(SLOTS_OF_BLOCK)]
 
     def remember_digest(self, x: NodeIndex, hash_name: str, digest: bytes) -> None:
         """Remember the tree hash of node `x`; inside a blank block only that of its top node is kept."""

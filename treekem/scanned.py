@@ -5,7 +5,7 @@ Loads numpy and numba, and is imported on first use. RFC 9420 §7.8, §7.9, §12
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treekem.blocks import SLOTS_OF_BLOCK
-from treekem.index import NodeIndex, is_leaf, level, node_width
+from treekem.index import NodeIndex, is_leaf, node_width
 from treekem.kernels import parent_hashes, places, scan, tree_hashes
 from treekem.kernels.places import EncodedTree
 from treekem.kernels.sha2 import Integers, Octets, lanes_for
@@ -213,29 +213,6 @@ class ScannedTree:
 
     def _longest(self) -> int:
         return int(self.places[places.LENGTH].max()) + _ROOM_AROUND_NODE
-
-
-def changed_tree_hashes(
-    hash_name: str, changed: Mapping[NodeIndex, bytes], known: Mapping[NodeIndex, bytes]
-) -> dict[NodeIndex, bytes]:
-    """Return the tree hashes of nodes that a bulk change has touched, each with all that changed below it.
-
-    `changed` holds LeafNodes and ParentNodes as encoded, and nothing for blank nodes; `known` the hashes of those
-    children that have not changed. RFC 9420 §7.8.
-    """
-    order = np.array(sorted(changed, key=lambda x: (level(x), x)), np.int32)
-    lengths = np.array([len(changed[NodeIndex(x)]) for x in order.tolist()], np.int32)
-    width = max([*changed, *known], default=-1) + 1
-    found = np.zeros((places.N_FIELDS, width), np.int32)
-    found[places.START, order] = np.cumsum(lengths) - lengths
-    found[places.LENGTH, order] = lengths
-    lanes = lanes_for(hash_name, int(lengths.max(initial=0)) + _ROOM_AROUND_NODE)
-    digests = np.zeros((width, lanes.digest_length), np.uint8)
-    for x, digest in known.items():
-        digests[x] = np.frombuffer(digest, np.uint8)
-    data = np.frombuffer(b"".join(changed[NodeIndex(x)] for x in order.tolist()), np.uint8)
-    tree_hashes.hash_nodes(lanes, EncodedTree(data, found), order, 0, digests)
-    return {NodeIndex(x): digests[x].tobytes() for x in order.tolist()}
 
 
 def _from_below(height: int, above: int = -1) -> Integers:

@@ -217,6 +217,9 @@ class RatchetTree:
             return (x, *map(node_of, node.unmerged_leaves)) if isinstance(node, ParentNode) else (x,)
         if is_leaf(x) or self._columns.is_subtree_blank(x):
             return ()
+        leaves = self._columns.leaves_without_parents(x)
+        if leaves is not None:
+            return leaves
         return (*self.resolution(left(x)), *self.resolution(right(x)))
 
     def filtered_direct_path(self, leaf: LeafIndex) -> tuple[tuple[NodeIndex, NodeIndex], ...]:

@@ -88,6 +88,10 @@ def node_hash(columns: NodeColumns, suite: TreeSuite, x: NodeIndex) -> bytes:
     node = columns.node(x)
     if node is None and level(x) <= _BATCH_HEIGHT and columns.is_subtree_blank(x):
         digest = _blank_subtree_hash(suite, x)
+    elif level(x) == _BATCH_HEIGHT and (contents := columns.unhashed_block(x, suite.hash_name)) is not None:
+        digests = _block_hashes(suite, x, contents)
+        columns.remember_digests_at(suite.hash_name, digests)
+        return digests[x]
     elif is_leaf(x):
         digest = _leaf_hash(suite, leaf_of(x), node if isinstance(node, LeafSlot) else None)
     else:
@@ -142,6 +146,31 @@ def _blank_subtree_hash(suite: TreeSuite, x: NodeIndex) -> bytes:
         pairs = zip(digests[::2], digests[1::2], strict=True)
         digests = [suite.hash(b"".join((_BLANK_PARENT, length, one, length, other))) for one, other in pairs]
     return digests[0]
+
+
+def _block_hashes(suite: TreeSuite, x: NodeIndex, contents: Sequence[Content]) -> dict[NodeIndex, bytes]:
+    """Return the tree hashes of `x` and of all nodes below it, whose contents are given from left to right.
+
+    To look for each of them, and to remember each by itself, takes longer than to hash it.
+    """
+    first = leaves_below(x).start
+    level_hashes = [
+        _leaf_hash(suite, LeafIndex(first + i), slot if isinstance(slot, LeafSlot) else None)
+        for i, slot in enumerate(contents[::2])
+    ]
+    digests = {NodeIndex(2 * (first + i)): digest for i, digest in enumerate(level_hashes)}
+    half = 1
+    while len(level_hashes) > 1:
+        nodes = contents[2 * half - 1 :: 4 * half]
+        children = zip(level_hashes[::2], level_hashes[1::2], strict=True)
+        level_hashes = [
+            parent_node_hash(suite, node if isinstance(node, ParentNode) else None, *pair)
+            for node, pair in zip(nodes, children, strict=True)
+        ]
+        places = range(2 * (first + half) - 1, 2 * first + len(contents), 4 * half)
+        digests |= zip(map(NodeIndex, places), level_hashes, strict=True)
+        half *= 2
+    return digests
 
 
 def _merged(node: Content, leaves: frozenset[LeafIndex]) -> ParentNode | None:

@@ -147,6 +147,11 @@ FAULTS = [
     ),
     Fault(
         "R-7.8-05",
+        "in a block that is hashed as a whole, parents count as blank",
+        Edit(tree_hashes._block_hashes, "node if isinstance(node, ParentNode) else None", "None"),
+    ),
+    Fault(
+        "R-7.8-05",
         "blanks at the right end are left out of a tree's hash",
         Edit(
             tree_hashes.node_hash,

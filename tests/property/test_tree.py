@@ -18,7 +18,7 @@ from tests.support.tree_group import TreeGroup, leaf_node
 from treekem import reference
 from treekem.errors import InvalidTree
 from treekem.hashing import verify_tree_structure, verify_unmerged_leaves
-from treekem.index import LeafIndex, NodeIndex, common_ancestor, direct_path, leaves_below, node_of, node_width
+from treekem.index import LeafIndex, NodeIndex, common_ancestor, direct_path, leaves_below, node_of, node_width, root
 from treekem.leaf_node import CommitSource
 from treekem.nodes import Content, LeafSlot
 from treekem.path import plan_path
@@ -331,3 +331,24 @@ def test_a_wide_tree_of_two_members_is_read_and_resolved() -> None:
     assert tree.n_leaves == 2**16
     assert tree.resolution(NodeIndex(2**16 - 1)) == (NodeIndex(0), NodeIndex(2**16))
     assert tree.encode() == encode_varint(len(body)) + body
+
+
+@pytest.mark.parametrize("suite_id", [1, 4, 7])
+@pytest.mark.parametrize("n_leaves", [1, 16, 32, 64, 256])
+@pytest.mark.rfc("R-7.8-05", "R-7.8-06")
+def test_hashes_and_resolutions_after_bulk_changes(n_leaves: int, suite_id: int) -> None:
+    """Blocks without any hash are hashed as a whole, those without parents resolved at a glance; neither may show."""
+    random, suite = Random(n_leaves), cipher_suite(suite_id)
+    nodes: dict[int, Content] = {0: leaf_named("first")}
+    nodes |= {x: leaf_named(str(x)) for x in range(0, 2 * n_leaves - 1, 2) if random.random() < 0.6}
+    nodes |= {x: parent_named(str(x)) for x in range(1, 2 * n_leaves - 1, 2) if random.random() < 0.4}
+    tree = tree_of(n_leaves, nodes)
+    for share in (0, 0.05, 0.9, 0.3):
+        places = [x for x in range(2 * n_leaves - 1) if random.random() < share]
+        made = (leaf_named, parent_named)
+        tree = tree.with_nodes({NodeIndex(x): random.choice((None, made[x & 1](f"{share} {x}"))) for x in places})
+        expected = reference.nodes_of(tree)
+        assert tree.tree_hash(suite) == reference.tree_hash(expected, root(n_leaves), suite)
+        for x in map(NodeIndex, range(2 * n_leaves - 1)):
+            assert tree.node_hash(suite, x) == reference.tree_hash(expected, x, suite)
+            assert list(tree.resolution(x)) == reference.resolution(expected, x)

@@ -18,9 +18,9 @@ from treekem import reference
 from treekem.columns import NodeColumns
 from treekem.errors import InvalidTree, MLSError
 from treekem.hashing import _valid_descendants, verify_tree_structure, verify_unmerged_leaves
-from treekem.index import LeafIndex, NodeIndex, direct_path, leaves_below
+from treekem.index import LeafIndex, NodeIndex, leaves_below
 from treekem.nodes import Content, decode_ratchet_tree
-from treekem.scanned import ScannedTree, changed_tree_hashes
+from treekem.scanned import ScannedTree
 from treekem.tree import RatchetTree
 from treekem.tree_hashes import BYTES_FOR_KERNELS, OriginalHashes
 from treekem.wire import decode_varint, encode, encode_varint
@@ -259,27 +259,6 @@ def test_a_large_tree_is_refused_in_the_words_of_the_decoder() -> None:
     n_leaves = tree.n_leaves // 2
     expected = refusal_of(lambda: decode_ratchet_tree(data, max_entries=2 * n_leaves - 1))
     assert refusal_of(lambda: RatchetTree.decode(data, n_leaves)) == expected
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_hashes_after_a_bulk_change(seed: int) -> None:
-    random = Random(seed)
-    suite = cipher_suite(1)
-    before = grown(seed, 40)
-    tree = disturbed(before, random)
-    leaves = random.sample(range(tree.n_leaves), random.randrange(tree.n_leaves))
-    tree = tree.with_nodes({NodeIndex(2 * leaf): leaf_named(f"new {leaf}") for leaf in leaves})
-    nodes, old = reference.nodes_of(tree), reference.nodes_of(before)
-    touched = {x for x in map(NodeIndex, range(len(nodes))) if nodes[x] != old[x]}
-    touched |= {above for x in touched for above in direct_path(x, tree.n_leaves)}
-    changed = {x: b"" if (node := nodes[x]) is None else encode(node) for x in touched}
-    known = {x: reference.tree_hash(nodes, x, suite) for x in map(NodeIndex, range(len(nodes))) if x not in touched}
-    found = changed_tree_hashes("sha256", changed, known)
-    assert found == {x: reference.tree_hash(nodes, x, suite) for x in touched}
-
-
-def test_nothing_changed() -> None:
-    assert changed_tree_hashes("sha256", {}, {}) == {}
 
 
 def test_a_tree_that_is_little_but_blanks_is_left_to_the_decoder() -> None:
