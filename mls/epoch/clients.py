@@ -6,8 +6,10 @@ Clients are compared with those of the same identity alone, whom the tree finds 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from mls.epoch.environment import Environment
+from mls.epoch.leaves import decode_leaf_node
 from mls.epoch.members import IdentityOf
 from mls.epoch.state import leaf_node_at
 from mls.errors import InvalidProposalList
@@ -16,6 +18,8 @@ from mls.messages import KeyPackage, LeafNode
 from mls.rules import require
 from treekem.index import LeafIndex
 from treekem.tree import RatchetTree
+
+_SHARE: Final = 2  # One in so many.
 
 
 def verify_added_once(packages: Sequence[tuple[int, KeyPackage]], env: Environment) -> None:
@@ -51,12 +55,14 @@ def verify_clients(tree: RatchetTree, added: Sequence[tuple[LeafIndex, KeyPackag
     Raises InvalidProposalList. RFC 9420 §12.2.
     """
     new = frozenset(index for index, _ in added)
-    others: dict[bytes, dict[LeafIndex, Subject]] = {}
+    # Where most are new, a look at the others costs less than a table of all.
+    are_seen = _SHARE * len(new) > tree.n_members
+    others = _clients_beside(tree, new, env) if are_seen else {}
     for _, package in added:
         leaf = package.leaf_node
         identity = env.policy.identity(leaf.credential)
         if identity not in others:
-            others[identity] = _clients_of(tree, identity, new, env)
+            others[identity] = {} if are_seen else _clients_of(tree, identity, new, env)
         beside = others[identity]
         subject = env.subject(leaf.credential, leaf.signature_key) if beside else None
         again = next(
@@ -73,6 +79,19 @@ def verify_other_client(tree: RatchetTree, leaf: LeafNode, other: LeafIndex, rul
         one = env.subject(leaf.credential, leaf.signature_key)
         same = env.policy.same_client(one, env.subject(present.credential, present.signature_key))
         require(not same, InvalidProposalList, rule, f"the client of leaf {other} is added again", leaf=other)
+
+
+def _clients_beside(
+    tree: RatchetTree, new: frozenset[LeafIndex], env: Environment
+) -> dict[bytes, dict[LeafIndex, Subject]]:
+    """Return all clients but those that are new, by identity."""
+    found: dict[bytes, dict[LeafIndex, Subject]] = {}
+    for index, encoded in tree.encoded_leaves():
+        if index not in new:
+            leaf = decode_leaf_node(encoded)
+            subject = env.subject(leaf.credential, leaf.signature_key)
+            found.setdefault(env.policy.identity(leaf.credential), {})[index] = subject
+    return found
 
 
 def _clients_of(

@@ -167,13 +167,19 @@ def has_distinct_signature_keys(tree: RatchetTree, suite: CipherSuite) -> bool:
     return len(distinct) == len(signing) and not is_crossed
 
 
-def _as_encryption_keys(keys: Sequence[bytes], suite: CipherSuite) -> Iterator[bytes]:
-    """Yield the canonical form of those signature keys that can be encryption keys."""
-    for key in keys:
-        try:
-            yield suite.canonical_public_key(key)
-        except InvalidKey:
-            continue
+def _as_encryption_keys(keys: Sequence[bytes], suite: CipherSuite) -> list[bytes]:
+    """Return the canonical form of the signature keys that can be encryption keys: all or none in most suites."""
+    try:
+        return suite.canonical_public_keys(keys)
+    except InvalidKey:
+        return [canonical for key in keys for canonical in _canonical_forms(key, suite)]
+
+
+def _canonical_forms(key: bytes, suite: CipherSuite) -> tuple[bytes, ...]:
+    try:
+        return (suite.canonical_public_key(key),)
+    except InvalidKey:
+        return ()
 
 
 # What is looked up in trees: keys and traits of leaves.
