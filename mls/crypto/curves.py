@@ -85,7 +85,8 @@ class MontgomeryCurve:
         RFC 9180 §7.1.4.
         """
         is_zero = ct_eq(dh, bytes(len(dh)))
-        require(not is_zero, InvalidKey, "R-5.1.1-05", f"the {self.name} shared secret is all zeros")
+        message = f"the {self.name} shared secret is all zeros" if is_zero else ""
+        require(not is_zero, InvalidKey, "R-5.1.1-05", message)
 
     def verify_private_key(self, private: bytes) -> None:
         """Check the length; every string of that length is a private key. Raises InvalidKey."""
@@ -282,13 +283,9 @@ P521 = WeierstrassCurve("P-521", 66, 2**521 - 0x5AE79787C40D069948033FEB708F65A2
 
 
 def _verify_length(name: str, public: bytes, length: int) -> None:
-    require(
-        len(public) == length,
-        InvalidKey,
-        "R-5.1.1-04",
-        f"a {name} public key has {length} bytes, not {len(public)}",
-        code=Code.NON_CANONICAL_KEY,
-    )
+    fits = len(public) == length
+    message = "" if fits else f"a {name} public key has {length} bytes, not {len(public)}"
+    require(fits, InvalidKey, "R-5.1.1-04", message, code=Code.NON_CANONICAL_KEY)
 
 
 def _verify_private(name: str, is_private_key: bool) -> None:

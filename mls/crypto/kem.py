@@ -109,7 +109,7 @@ class DHKEM:
     def _derive_private_key(self, ikm: bytes) -> bytes:
         dkp_prk = labeled_extract(self.kdf, self._suite_id, b"", b"dkp_prk", ikm)
         if isinstance(self.curve, MontgomeryCurve):
-            return self.kdf.expand(dkp_prk, self._sk_info, self.private_length)
+            return self.kdf.expand(dkp_prk, self._sk_info, self.curve.length)
         return self.curve.private_key(self._candidates(dkp_prk))
 
     def _candidates(self, dkp_prk: bytes) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 from typing import Annotated
 
 import pytest
@@ -39,6 +40,17 @@ from treekem.wire import (
 @struct(tag=9, tag_width=1)
 class TaggedTail:
     extra: Annotated[bytes | None, When()]
+
+
+def test_what_keeps_its_encoding_is_encoded_once_and_anew_where_it_differs() -> None:
+    written = encode(LEAF)
+    assert encode(LEAF) is written
+    read = decode(LeafNode, written)
+    assert (read, encode(read)) == (LEAF, written)
+    other = replace(read, encryption_key=b"other")
+    assert (decode(LeafNode, encode(other)), encode(other) == written) == (other, False)
+    with pytest.raises(MalformedMessage):
+        decode(LeafNode, written[:-1])
 
 
 @pytest.mark.parametrize("value", ["text", 7, None, [1, 2]])
