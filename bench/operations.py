@@ -55,9 +55,9 @@ class Operation:
 def operations(scene: Scene) -> Iterator[Operation]:
     """Yield all operations on a synthetic group of 16 members or more, a power of two."""
     yield from commits(scene)
+    yield from talk(scene)
     yield from membership(scene)
     yield from joins(scene)
-    yield from talk(scene)
 
 
 def commits(scene: Scene) -> Iterator[Operation]:

@@ -95,22 +95,16 @@ def main(
     numbers, kinds = sizes_of(sizes), kinds_of(tree)
     print(f"{machine()}\n{versions()}")
     print(f"{'operation':26} {'members':>8} {'tree':5} {'seconds':>12} {'floor':>12} {'ratio':>6} {'bytes':>11}")
-    rows, skipped = [], []
+    rows: list[dict[str, object]] = []
+    skipped: list[dict[str, object]] = []
+    result = {"machine": machine(), "versions": versions(), "rows": rows, "skipped": skipped}
     with bench(suite, cache, wall_time=wall_time) as shared:
         for each in chain.from_iterable(_of_size(members, kinds, only, shared) for members in numbers):
-            if isinstance(each, Row):
-                rows.append(each)
-            else:
-                skipped.append(each)
+            (rows if isinstance(each, Row) else skipped).append(asdict(each))
             _tell(each)
-    result = {
-        "machine": machine(),
-        "versions": versions(),
-        "rows": [asdict(row) for row in rows],
-        "skipped": [asdict(each) for each in skipped],
-    }
-    if json_file is not None:
-        json_file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+            # Written after every row: who stops a long run keeps what it found.
+            if json_file is not None:
+                json_file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     if plot is not None:
         from bench.plots import draw  # noqa: PLC0415  (matplotlib is loaded for those who want a picture)
 
@@ -139,9 +133,9 @@ def _of_size(members: int, kinds: list[str], only: str, shared: Bench) -> Iterat
             yield Skipped("all", members, kind, f"a commit on a bare tree of more than {LARGEST_BARE} takes minutes")
             continue
         scene = shared.scene(members, kind)
-        yield from (shared.row(operation) for operation in operations(scene) if only in operation.name)
         if only in HOLD:
             yield held(scene)
+        yield from (shared.row(operation) for operation in operations(scene) if only in operation.name)
     if only not in BULK:
         return
     if members > LARGEST_BULK:

@@ -28,14 +28,14 @@ NAMES = (
     "merge commit (sibling)",
     "process commit (far)",
     "merge commit (far)",
-    "remove one",
-    "add one",
-    "join (tree inside)",
-    "join (tree beside)",
     "encrypt 100 bytes",
     "encrypt first 100 bytes",
     "decrypt 100 bytes",
     "decrypt first 100 bytes",
+    "remove one",
+    "add one",
+    "join (tree inside)",
+    "join (tree beside)",
 )
 FIELDS = {"operation", "members", "tree", "suite", "seconds", "floor_seconds", "ratio", "bytes", "memory_bytes"}
 
