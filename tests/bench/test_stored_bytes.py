@@ -8,8 +8,10 @@ import pytest
 
 from bench.synthetic import NOW, Plan, SyntheticGroup
 from mls import AcceptAnyone, ApplicationMessage, Client, Group, MemoryStore, StagedCommit
+from mls.errors import StorageError
 from mls.store.seam import Batch
 from treekem.index import LeafIndex
+from treekem.tree_hashes import BYTES_FOR_KERNELS
 
 KIB = 1024
 LARGEST_BATCH = 256 * KIB
@@ -82,3 +84,53 @@ def test_a_message_writes_one_ratchet(tmp_path: Path) -> None:
         assert len(first) <= 2 * 11 + 2
         assert [key.rpartition("/ratchet/")[2] for key in second] == ["0/application"]
         assert sum(second.values()) < KIB
+
+
+@pytest.mark.slow  # Kernels read trees from some thousands of members on.
+def test_a_large_group_is_opened_again_between_commits(tmp_path: Path) -> None:
+    synthetic = SyntheticGroup(Plan(8192), tmp_path)
+    assert len(synthetic.data) >= BYTES_FOR_KERNELS
+    stores = [CountingStore(), CountingStore()]
+    groups = [opened(synthetic, synthetic.plan.kept[i], store) for i, store in zip((0, -1), stores, strict=True)]
+    for turn in range(4):
+        committer, other = groups[turn % 2], groups[1 - turn % 2]
+        commit = committer.commit()
+        staged = other.receive(commit.message)
+        assert isinstance(staged, StagedCommit)
+        if turn > 1:
+            groups = [synthetic.plan.open(store, synthetic.settings) for store in stores]
+            (commit,) = groups[turn % 2].pending
+            again = groups[1 - turn % 2].receive(commit.message)
+            assert isinstance(again, StagedCommit)
+            staged = again
+        groups[turn % 2].merge(commit)
+        groups[1 - turn % 2].merge(staged)
+        assert groups[0].epoch_authenticator == groups[1].epoch_authenticator
+        assert groups[0].tree_hash == groups[1].tree_hash
+    assert all(sum(batch.values()) < LARGEST_BATCH // 8 for store in stores for batch in store.batches)
+    assert groups[0].ratchet_tree == groups[1].ratchet_tree
+
+
+@pytest.mark.slow  # As above.
+def test_a_large_group_whose_records_are_damaged_is_not_opened(tmp_path: Path) -> None:
+    synthetic = SyntheticGroup(Plan(8192), tmp_path)
+    store = CountingStore()
+    opened(synthetic, LeafIndex(0), store)
+    blocks = dict(store.scan(f"group/{synthetic.plan.group_id.hex()}/tree/"))
+    key = next(key for key in blocks if key.endswith("/tree/64"))
+    for damaged in (
+        b"",
+        blocks[key][:-1],
+        blocks[key] + b"\0",
+        b"\x41" + blocks[key][1:],
+        blocks[key][:9] + blocks[key][8:],
+    ):
+        store.apply({key: damaged})
+        with pytest.raises(StorageError):
+            synthetic.plan.open(store, synthetic.settings)
+    stray = key.replace("/tree/64", "/tree/65")
+    store.apply({key: blocks[key], stray: blocks[key]})
+    with pytest.raises(StorageError):
+        synthetic.plan.open(store, synthetic.settings)
+    store.apply({stray: None})
+    assert synthetic.plan.open(store, synthetic.settings).ratchet_tree == synthetic.data
