@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from functools import cache
 from itertools import chain
 
 from mls.crypto import CipherSuite
@@ -51,7 +52,14 @@ def ratchet_key(name: RatchetName) -> str:
 
 def encode_node(secret: TreeNodeSecret) -> bytes:
     """Return the record of a node secret."""
-    return write_canonical({"v": _VERSION, "secret": secret.expose()})
+    material = secret.expose()
+    return _node_head(len(material)) + material
+
+
+@cache
+def _node_head(length: int) -> bytes:
+    """Return what stands before the secret in a node's record: a first message writes as many as a path has nodes."""
+    return write_canonical({"v": _VERSION, "secret": bytes(length)})[:-length]
 
 
 def encode_ratchet(ratchet: Ratchet) -> bytes:
