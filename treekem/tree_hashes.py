@@ -153,19 +153,22 @@ def _block_hashes(suite: TreeSuite, x: NodeIndex, contents: Sequence[Content]) -
 
     To look for each of them, and to remember each by itself, takes longer than to hash it.
     """
-    first = leaves_below(x).start
+    first, length = leaves_below(x).start, encode_varint(suite.hash_length)
     level_hashes = [
-        _leaf_hash(suite, LeafIndex(first + i), slot if isinstance(slot, LeafSlot) else None)
-        for i, slot in enumerate(contents[::2])
+        _leaf_hash(suite, LeafIndex(leaf), slot)
+        if isinstance(slot, LeafSlot)
+        else suite.hash(_BLANK_LEAF.pack(1, leaf, 0))
+        for leaf, slot in enumerate(contents[::2], first)
     ]
-    digests = {NodeIndex(2 * (first + i)): digest for i, digest in enumerate(level_hashes)}
+    digests = {NodeIndex(2 * leaf): digest for leaf, digest in enumerate(level_hashes, first)}
     half = 1
     while len(level_hashes) > 1:
         nodes = contents[2 * half - 1 :: 4 * half]
-        children = zip(level_hashes[::2], level_hashes[1::2], strict=True)
         level_hashes = [
-            parent_node_hash(suite, node if isinstance(node, ParentNode) else None, *pair)
-            for node, pair in zip(nodes, children, strict=True)
+            parent_node_hash(suite, node, one, other)
+            if isinstance(node, ParentNode)
+            else suite.hash(b"".join((_BLANK_PARENT, length, one, length, other)))
+            for node, one, other in zip(nodes, level_hashes[::2], level_hashes[1::2], strict=True)
         ]
         places = range(2 * (first + half) - 1, 2 * first + len(contents), 4 * half)
         digests |= zip(map(NodeIndex, places), level_hashes, strict=True)

@@ -148,7 +148,7 @@ FAULTS = [
     Fault(
         "R-7.8-05",
         "in a block that is hashed as a whole, parents count as blank",
-        Edit(tree_hashes._block_hashes, "node if isinstance(node, ParentNode) else None", "None"),
+        Edit(tree_hashes._block_hashes, "if isinstance(node, ParentNode)", "if False"),
     ),
     Fault(
         "R-7.8-05",
