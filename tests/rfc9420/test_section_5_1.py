@@ -30,7 +30,6 @@ each_montgomery_kem = pytest.mark.parametrize("kem", [DHKEM_X25519, DHKEM_X448],
 def test_a_suite_serves_the_tree(suite: CipherSuite) -> None:
     tree_suite: TreeSuite = suite
     path_secret = PathSecret(bytes(suite.hash_length))
-
     node = tree_suite.derive_node_key_pair(path_secret)
     assert node.public == tree_suite.derive_node_key_pair(path_secret).public
     suite.verify_hpke_key(node.public)
