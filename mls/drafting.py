@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 from mls import intents
-from mls.arguments import leaf_to_remove, verify_bytes, verify_new_leaf
+from mls.arguments import leaf_to_remove, octets_of, verify_bytes, verify_new_leaf
 from mls.crypto import CipherSuite, SignatureKeyPair, SignaturePrivateKey
 from mls.epoch.create_commit import LeafContent, own_leaf_content, sign_leaf
 from mls.epoch.environment import Environment
@@ -140,13 +140,14 @@ def draft_psk(
     return PreSharedKeyID(psk, entropy(suite.hash_length))
 
 
-def read_key_package(data: bytes, settings: Settings) -> KeyPackage:
+def read_key_package(data: object, settings: Settings) -> KeyPackage:
     """Return the key package in an MLSMessage, which must fit the message that adds its client.
 
-    Raises MalformedMessage or InvalidKeyPackage. RFC 9420 §10.
+    Raises MalformedMessage or InvalidKeyPackage, and UsageError for what is no bytes. RFC 9420 §10.
     """
-    verify_size(data, settings.max_message_bytes, "S-max_message_bytes")
-    message = decode(MLSMessage, data)
+    octets = octets_of(data, "a key package")
+    verify_size(octets, settings.max_message_bytes, "S-max_message_bytes")
+    message = decode(MLSMessage, octets)
     text, code = "the message is no key package", Code.WRONG_WIRE_FORMAT
     body = require_kind(message.body, KeyPackage, InvalidKeyPackage, "R-6-06", text, code=code)
     same = body.version == message.version

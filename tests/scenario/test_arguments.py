@@ -69,6 +69,11 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "export": (lambda _, group, text: group.export_secret("label", text, 16), "the context of an export is bytes"),
     "removal": (lambda _, group, text: group.commit([Remove(text)]), "Remove takes a Member"),
     "proposed removal": (lambda _, group, text: group.propose(Remove(text)), "Remove takes a Member"),
+    "key package": (lambda _, group, text: group.commit([Add(text)]), "a key package is bytes, not str"),
+    "key package that was not made": (
+        lambda client, group, _: group.propose(Add(client.key_package)),  # type: ignore[arg-type]  # the mistake
+        "a key package is bytes, not method",
+    ),
     "one intent": (lambda client, group, _: group.commit(bare(Add(client.key_package()))), "such as [Add(...)]"),
     "no intent": (lambda _, group, text: group.commit([text]), "a str is not something"),
     "own update": (
