@@ -38,27 +38,6 @@ def test_a_suite_serves_the_tree(suite: CipherSuite) -> None:
     assert tree_suite.derive_node_key_pair(above).public != node.public
 
 
-@each_suite
-def test_a_key_is_loaded_once_and_gone_when_it_is_wiped(suite: CipherSuite, entropy: DeterministicEntropy) -> None:
-    pair = suite.generate_signature_key_pair(entropy)
-    private, loads = SignaturePrivateKey(pair.private.expose()), []
-
-    def load(serialized: bytes) -> bytes:
-        loads.append(serialized)
-        return serialized
-
-    assert private.loaded_by(load) is private.loaded_by(load)
-    assert loads == [private.expose()]
-    # What another suite has loaded is not taken for what this one loads.
-    suite.verify(pair.public, b"content", suite.sign(private, b"content"))
-    assert len(loads) == 1
-    private.wipe()
-    with pytest.raises(UsageError):
-        private.loaded_by(load)
-    with pytest.raises(UsageError):
-        suite.sign(private, b"content")
-
-
 @pytest.mark.rfc("R-5.1-01")
 def test_a_suite_fixes_all_of_its_algorithms() -> None:
     """Nh, Nk and Nn, Npk, and the signature scheme, as the names of the suites say them. RFC 9420 §17.1."""

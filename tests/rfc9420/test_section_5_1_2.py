@@ -36,6 +36,27 @@ def test_a_signature_holds_under_its_own_label_only(suite: CipherSuite, entropy:
 
 
 @each_suite
+def test_a_key_is_loaded_once_and_gone_when_it_is_wiped(suite: CipherSuite, entropy: DeterministicEntropy) -> None:
+    pair = suite.generate_signature_key_pair(entropy)
+    private, loads = SignaturePrivateKey(pair.private.expose()), []
+
+    def load(serialized: bytes) -> bytes:
+        loads.append(serialized)
+        return serialized
+
+    assert private.loaded_by(load) is private.loaded_by(load)
+    assert loads == [private.expose()]
+    # What another suite has loaded is not taken for what this one loads.
+    suite.verify(pair.public, b"content", suite.sign(private, b"content"))
+    assert len(loads) == 1
+    private.wipe()
+    with pytest.raises(UsageError):
+        private.loaded_by(load)
+    with pytest.raises(UsageError):
+        suite.sign(private, b"content")
+
+
+@each_suite
 @pytest.mark.rfc("R-5.1.2-03")
 def test_the_signed_bytes_are_sign_content(suite: CipherSuite, entropy: DeterministicEntropy) -> None:
     pair = suite.generate_signature_key_pair(entropy)
