@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _BLANK_LEAF: Final = struct.Struct(">BIB")
 _BLANK_PARENT: Final = encode_as(TreeHashInput, ParentNodeHashInput(None, b"", b""))[:2]
 _BATCH_HEIGHT: Final = 5
+_RUN_OF_BLANKS: Final = bytes(64)
 
 
 BYTES_FOR_KERNELS: Final = 3 << 19
@@ -41,6 +42,8 @@ def scanned_tree(data: bytes, max_entries: int | None) -> ScannedTree | None:
 
     RFC 9420 §12.4.3.3.
     """
+    if data.count(_RUN_OF_BLANKS) * len(_RUN_OF_BLANKS) > len(data) // 2:
+        return None  # The decoder passes over runs of blanks at once, and needs no kernels loaded.
     from treekem.scanned import ScannedTree  # noqa: PLC0415  (it loads numba, which only large trees want)
 
     length, start = decode_varint(data)
