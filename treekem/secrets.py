@@ -84,9 +84,12 @@ class PrivateKey(Secret):
 
     def loaded_by(self, load: Callable[[bytes], T]) -> T:
         """Return what `load` makes of the bytes. Raises UsageError once wiped, and what `load` raises."""
-        if self._loaded is None or self._loaded[0] != load:
-            self._loaded = load, load(self.expose())
-        key: T = self._loaded[1]
+        loaded = self._loaded
+        if loaded is None or loaded[0] != load:
+            loaded = self._loaded = load, load(self.expose())
+            if self.is_wiped:  # by somebody else who holds the key, while it was loaded
+                self._loaded = None
+        key: T = loaded[1]
         return key
 
     def wipe(self) -> None:

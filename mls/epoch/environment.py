@@ -102,7 +102,7 @@ class Environment:
         """Return what `examine` finds of many items, asked by threads where there are some; of few, None for each.
 
         Whoever asks looks again at those of which it finds nothing, one by one, so that what is refused, and in which
-        order, does not depend on threads.
+        order, does not depend on threads: nor does it matter whether any can be started.
         """
         if len(items) <= _FEW:
             return [None] * len(items)
@@ -110,7 +110,10 @@ class Environment:
             if executor is None:
                 return list(map(examine, items))
             pieces = (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))
-            return list(chain.from_iterable(executor.map(lambda piece: list(map(examine, piece)), pieces)))
+            try:
+                return list(chain.from_iterable(executor.map(lambda piece: list(map(examine, piece)), pieces)))
+            except RuntimeError:  # The system gives no thread, or the executor has ended.
+                return [None] * len(items)
 
     def accept(
         self,

@@ -39,6 +39,7 @@ from mls.rules import require
 from treekem.index import LeafIndex
 from treekem.wire import decode
 
+_SHORT: Final = 512  # Leaves with a basic credential are mostly half as long.
 _LARGEST_REMEMBERED: Final = 4_096
 
 
@@ -77,13 +78,21 @@ def credential_type(credential: Credential) -> CredentialType:
 def decode_leaf_node(encoded: bytes) -> LeafNode:
     """Decode a leaf; the same leaves are looked at in every epoch, so recent ones are remembered.
 
-    Large ones are not: members decide how large their leaves are.
+    Members decide how large their leaves are, and a leaf that is little but lists of types takes many times its length:
+    so of longer ones fewer are remembered, and of large ones none.
     """
-    return _remembered_leaf(encoded) if len(encoded) <= _LARGEST_REMEMBERED else decode(LeafNode, encoded)
+    if len(encoded) <= _SHORT:
+        return _remembered_leaf(encoded)
+    return _remembered_long_leaf(encoded) if len(encoded) <= _LARGEST_REMEMBERED else decode(LeafNode, encoded)
 
 
 @lru_cache(maxsize=16_384)
 def _remembered_leaf(encoded: bytes) -> LeafNode:
+    return decode(LeafNode, encoded)
+
+
+@lru_cache(maxsize=1_024)
+def _remembered_long_leaf(encoded: bytes) -> LeafNode:
     return decode(LeafNode, encoded)
 
 

@@ -197,6 +197,7 @@ PROPOSALS: Final = range(0x30000, 0x40000)
 """or of proposals."""
 
 _CAPABILITIES_REMEMBERED: Final = 1024
+_LONGEST_REMEMBERED: Final = 512  # In octets: a set takes some 35 times as much.
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +215,22 @@ SIGNATURE_KEY: Final = SignatureKey()
 """What leaves are looked up by when somebody signs."""
 
 
-@lru_cache(maxsize=_CAPABILITIES_REMEMBERED)
 def traits_of(credential_type: bytes, encoded_capabilities: bytes) -> frozenset[int]:
-    """Return the type of a leaf's credential and the types that it lists, as numbers in the ranges above."""
+    """Return the type of a leaf's credential and the types that it lists, as numbers in the ranges above.
+
+    Members list mostly the same, so that is remembered; but no long lists, since members decide how long theirs are.
+    """
+    if len(encoded_capabilities) <= _LONGEST_REMEMBERED:
+        return _remembered_traits(credential_type, encoded_capabilities)
+    return _listed_traits(credential_type, encoded_capabilities)
+
+
+@lru_cache(maxsize=_CAPABILITIES_REMEMBERED)
+def _remembered_traits(credential_type: bytes, encoded_capabilities: bytes) -> frozenset[int]:
+    return _listed_traits(credential_type, encoded_capabilities)
+
+
+def _listed_traits(credential_type: bytes, encoded_capabilities: bytes) -> frozenset[int]:
     capabilities = decode(Capabilities, encoded_capabilities)
     listed = (
         (CREDENTIALS, capabilities.credentials),

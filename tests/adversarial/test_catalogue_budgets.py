@@ -6,12 +6,14 @@ object of its own.
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pytest
 
 from mls import AcceptAnyone, Client, Group
+from mls.epoch.members import traits_of
 from mls.errors import (
     Code,
     InvalidProposalList,
@@ -26,6 +28,7 @@ from mls.errors import (
 from mls.messages import (
     Add,
     ApplicationData,
+    Capabilities,
     Certificate,
     Commit,
     CommitSource,
@@ -360,3 +363,20 @@ def test_a_wrong_signature_under_a_good_tag_costs_no_more(scene: Scene) -> None:
     message = forger.public(forger.signed(framed, PUBLIC, key=key))
     cost = scene.cost(message, InvalidSignature, "R-6.1-13", Code.BAD_SIGNATURE)
     assert (cost.calls["mac"], cost.calls["verify"]) == (1, 1)
+
+
+@pytest.mark.rfc("N-D02")
+def test_long_lists_of_types_are_forgotten_with_the_leaves_that_have_them() -> None:
+    """What trees ask of leaves is remembered beyond any one group, and takes many times what the members sent."""
+    lists = [tuple(range(first, first + 2_000)) for first in range(60)]
+    sent = [encode(Capabilities((1,), (1,), types, (), (1,))) for types in lists]
+    tracemalloc.start()
+    try:
+        largest = 0
+        for capabilities in sent:
+            largest = max(largest, len(traits_of(b"\0\1", capabilities)))
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert largest == 2_002
+    assert 4 * kept < peak

@@ -136,3 +136,18 @@ def test_a_wiped_key_is_no_key(suite: CipherSuite, entropy: DeterministicEntropy
     for use in uses:
         with pytest.raises(UsageError, match="wiped"):
             use()
+
+
+def test_a_key_that_is_wiped_while_it_is_loaded_leaves_nothing() -> None:
+    """Clients may share their owner's key, and each of them may be in a thread of its own."""
+    key = SignaturePrivateKey(MATERIAL)
+
+    def load(material: bytes) -> int:
+        key.wipe()
+        return len(material)
+
+    assert key.loaded_by(load) == len(MATERIAL)
+    with pytest.raises(UsageError):
+        key.loaded_by(load)
+    kept = SignaturePrivateKey(MATERIAL)
+    assert kept.loaded_by(len) == kept.loaded_by(len) == len(MATERIAL)

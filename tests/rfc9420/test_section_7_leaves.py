@@ -389,3 +389,16 @@ def test_leaves_are_remembered_but_not_large_ones() -> None:
         encoded = encode(each)
         assert decode_leaf_node(encoded) == each
         assert (decode_leaf_node(encoded) is decode_leaf_node(encoded)) == remembered
+
+
+def test_few_long_leaves_are_remembered() -> None:
+    """A leaf that is little but lists of types takes many times its length."""
+    leaf = World().group(1)[0]._standing.state.group.leaf_node(LeafIndex(0))
+    assert leaf is not None
+    long = [encode(replace(leaf, extensions=(Extension(0xF001, n.to_bytes(600, "big")),))) for n in range(1_025)]
+    first = decode_leaf_node(long[0])
+    assert decode_leaf_node(long[0]) is first
+    for encoded in long[1:]:
+        decode_leaf_node(encoded)
+    assert decode_leaf_node(long[0]) is not first
+    assert decode_leaf_node(long[0]) == first

@@ -53,6 +53,21 @@ def test_every_bad_key_package_is_reported_by_its_position(executor: Executor | 
     assert len(group.members) == N_ADDED + 1
 
 
+@pytest.mark.rfc("R-10-03", "R-10.1-01")
+def test_threads_that_have_ended_are_no_reason_to_refuse() -> None:
+    world = World()
+    alice = world.client("alice")
+    group = alice.create_group()
+    offered = [world.client(f"member {number}").key_package() for number in range(40)]
+    with ThreadPoolExecutor(1) as pool:
+        alice.executor = pool
+    with pytest.raises(InvalidSignature) as caught:
+        group.commit([Add(each) for each in (*offered, damaged(package_of(world.client("mallory").key_package())))])
+    assert (caught.value.rule, caught.value.indexes) == ("R-10-03", (40,))
+    group.merge(group.commit([Add(each) for each in offered]))
+    assert len(group.members) == 41
+
+
 @pytest.mark.rfc("R-7.3-03")
 def test_a_large_group_is_joined_if_all_signatures_hold(executor: Executor | None) -> None:
     world = World()

@@ -246,7 +246,8 @@ def _forgotten_codec() -> Iterator[None]:
     """Have decoders and encoders generated anew, within and after, and what they decoded forgotten."""
     generated = (
         *(decoder.decoder_of, decoder._elements_of, encoder.encoder_of),
-        *(codec._decoder_of, codec._encoder_of_struct, leaves._remembered_leaf),
+        *(codec._decoder_of, codec._encoder_of_struct),
+        *(leaves._remembered_leaf, leaves._remembered_long_leaf),
     )
     for function in generated:
         function.cache_clear()
