@@ -15,6 +15,7 @@ _COLUMNS: Final = 4
 _STYLES: Final = {"warm": ("#1f5fa8", "o"), "bare": ("#c2571a", "s")}
 _PANEL: Final = (3.3, 2.7)
 _ROOM_FOR_NOTE: Final = 1.5
+_ROOM_BESIDE: Final = 1.6
 _LEAST_SPAN: Final = (
     3  # Powers of ten of time that every panel spans at least, so that noise does not look like growth.
 )
@@ -24,6 +25,7 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
     """Draw a result of `rekey` to a file, whose name says of what kind: .svg, .png."""
     rows = [row for row in result["rows"] if row["seconds"] is not None]
     names = list(dict.fromkeys(row["operation"] for row in rows))
+    members = sorted(row["members"] for row in rows)
     n_rows = -(-len(names) // _COLUMNS)
     size = (_PANEL[0] * _COLUMNS, _PANEL[1] * n_rows + 0.9)
     # Text stays text, and the same rows make the same file.
@@ -33,6 +35,8 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
         panels = list(axes.flat)
         for panel, name in zip(panels, names, strict=False):
             _panel(panel, name, [row for row in rows if row["operation"] == name])
+            panel.xaxis.set_major_locator(FixedLocator(sorted(set(members))))
+            panel.set_xlim(members[0] / _ROOM_BESIDE, members[-1] * _ROOM_BESIDE)
         for panel in panels[len(names) :]:
             panel.axis("off")
         for below in panels[max(0, len(names) - _COLUMNS) : len(names)]:
@@ -69,7 +73,6 @@ def _panel(panel: Axes, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
     panel.set_ylim(middle / span, middle * span * _ROOM_FOR_NOTE)
     panel.xaxis.set_major_formatter(FuncFormatter(_members))
     panel.yaxis.set_major_formatter(FuncFormatter(_seconds))
-    panel.xaxis.set_major_locator(FixedLocator(sorted({row["members"] for row in rows})))
     panel.xaxis.set_minor_locator(NullLocator())
     panel.grid(visible=True, color="#dddddd", linewidth=0.6)
 
