@@ -25,7 +25,6 @@ from bench.scenes import Scene
 from treekem.kernels import sha2_instructions
 
 BUDGETS: Final = Path(__file__).with_name("budgets.toml")
-_QUICK: Final = 1.0
 _ROUNDS: Final = 9
 _WORKERS: Final = 2
 
@@ -124,17 +123,11 @@ class Checker:
         return ratio
 
     def _growth(self, budget: Budget) -> float:
-        large, small = self._row(budget, budget.members), self._row(budget, budget.than)
-        assert large.seconds is not None
-        assert small.seconds is not None
-        if large.seconds > _QUICK:
-            return large.seconds / small.seconds
         ways = [self._operation(budget, members) for members in (budget.members, budget.than)]
         clock = time.perf_counter if ways[0].threads else time.thread_time
+        first = timed(ways[0].prepare())
         with settled():
-            pairs = [
-                [timed(each.prepare(), clock) / each.repeats for each in ways] for _ in range(pairs_for(large.seconds))
-            ]
+            pairs = [[timed(each.prepare(), clock) / each.repeats for each in ways] for _ in range(pairs_for(first))]
         return median(one / other for one, other in pairs)
 
     def _with_workers(self, budget: Budget) -> float:
