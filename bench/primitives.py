@@ -1,17 +1,16 @@
 """The primitives that floors are made of, as bare calls of the libraries: nothing of the engine runs in them.
 
 Long-lived keys are objects that were prepared before; keys that serve one message are made of bytes each time. Inputs
-are as short as they are anywhere in the operations. Of the standard library's ways to compute an HMAC the one counts
-that is faster on this machine.
+are as short as they are anywhere in the operations.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import timeit
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from functools import partial
 from itertools import repeat
 from typing import Any, Final
 
@@ -33,14 +32,12 @@ _HASHED: Final = bytes(140)  # A parent in a tree hash: its node, and the hashes
 _INFO: Final = bytes(40)  # A KDFLabel.
 _PLAINTEXT: Final = bytes(32)
 _NONCE: Final = bytes(12)
-_TURNS: Final = 1_000
 _CURVES: Final = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
-_IPAD, _OPAD = (bytes(octet ^ pad for octet in range(256)) for pad in (0x36, 0x5C))
 
 
 def primitives_of(suite: CipherSuite, executor: Executor, n_threads: int) -> Mapping[str, Primitive]:
     """Return the primitives of a cipher suite by name; "on all cores" they are spread over an executor's threads."""
-    mac, pair, exchange = faster_hmac(suite.hash_name), *_agreement(suite.hpke.kem.curve.name)
+    mac, pair, exchange = partial(hmac.digest, digest=suite.hash_name), *_agreement(suite.hpke.kem.curve.name)
     sign, verify = _signatures(suite)
     cipher = AESGCM if "AES" in suite.name else ChaCha20Poly1305
     key, ikm = bytes(suite.aead_key_length), bytes(range(suite.hpke.kem.private_length))
@@ -75,22 +72,6 @@ def primitives_of(suite: CipherSuite, executor: Executor, n_threads: int) -> Map
         "hkdf": _macs(mac),
         "hash": _hashes(suite.hash_name),
     }
-
-
-def faster_hmac(name: str) -> HMAC:
-    """Return the faster way to compute an HMAC: one call of OpenSSL, or two hashes as RFC 2104 has it."""
-    hash_function, block = getattr(hashlib, name), hashlib.new(name).block_size
-
-    def once(key: bytes, message: bytes) -> bytes:
-        return hmac.digest(key, message, name)
-
-    def twice(key: bytes, message: bytes) -> bytes:
-        padded = key.ljust(block, b"\0")
-        inner = hash_function(padded.translate(_IPAD) + message).digest()
-        result: bytes = hash_function(padded.translate(_OPAD) + inner).digest()
-        return result
-
-    return min((once, twice), key=lambda way: min(timeit.repeat(lambda: way(_PLAINTEXT, _INFO), number=_TURNS)))
 
 
 def _agreement(curve: str) -> tuple[Callable[[bytes], tuple[Any, bytes]], Callable[[Any], bytes]]:

@@ -1,7 +1,6 @@
 """Hashing, HMAC and HKDF over one hash function, from the standard library.
 
-A key schedule is made of HMACs over few bytes, and OpenSSL 3 takes longer to find its HMAC than to compute one: those
-are made of two hashes here, as the standard library's own `hmac` makes them. RFC 2104 §2; RFC 5869; RFC 9420 §5.1, §8.
+RFC 5869; RFC 9420 §5.1, §8.
 """
 
 from __future__ import annotations
@@ -15,13 +14,11 @@ from typing import Any, Final
 from treekem.errors import UsageError
 from treekem.rules import require
 
-_HASHES: Final[Mapping[str, Callable[..., Any]]] = {
+_HASHES: Final[Mapping[str, Callable[[bytes], Any]]] = {
     "sha256": hashlib.sha256,
     "sha384": hashlib.sha384,
     "sha512": hashlib.sha512,
 }
-_BLOCK_LENGTHS: Final = {name: new().block_size for name, new in _HASHES.items()}
-_IPAD, _OPAD = (bytes(octet ^ pad for octet in range(256)) for pad in (0x36, 0x5C))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +43,7 @@ class KDF:
 
         RFC 5869 §2.2.
         """
-        return _short_hmac(self.hash_name, salt, ikm)
+        return hmac.digest(salt, ikm, self.hash_name)
 
     def expand(self, prk: bytes, info: bytes, length: int) -> bytes:
         """Return `length` bytes of HKDF-Expand(prk, info). Raises UsageError unless 1 <= length <= 255 * Nh.
@@ -56,7 +53,7 @@ class KDF:
         RFC 5869 §2.3; RFC 9420 §8.
         """
         if 0 < length <= self.hash_length:  # One block, as nearly all secrets are.
-            return _short_hmac(self.hash_name, prk, info + b"\x01")[:length]
+            return hmac.digest(prk, info + b"\x01", self.hash_name)[:length]
 
         self.verify_length(length)
         block = hmac.digest(prk, info + b"\x01", self.hash_name)
@@ -69,17 +66,6 @@ class KDF:
     def verify_length(self, length: int) -> None:
         """Check that a secret of `length` bytes can be derived. Raises UsageError."""
         require(0 < length <= 255 * self.hash_length, UsageError, "R-8-03", "a derived secret has 1 to 255 * Nh bytes")
-
-
-def _short_hmac(hash_name: str, key: bytes, data: bytes) -> bytes:
-    """Return the HMAC of data that is short. RFC 2104 §2."""
-    new, block_length = _HASHES[hash_name], _BLOCK_LENGTHS[hash_name]
-    if len(key) > block_length:
-        return hmac.digest(key, data, hash_name)
-    padded = key.ljust(block_length, b"\0")
-    inner = new(padded.translate(_IPAD) + data).digest()
-    digest: bytes = new(padded.translate(_OPAD) + inner).digest()
-    return digest
 
 
 HKDF_SHA256 = KDF(0x0001, "sha256", 32)

@@ -15,7 +15,7 @@ from bench.floors import commit_floor, joining_floor
 from bench.key_packages import key_packages
 from bench.measuring import measured, pairs_for
 from bench.operations import Operation, bulk_add, operations
-from bench.primitives import faster_hmac, primitives_of
+from bench.primitives import primitives_of
 from bench.scenes import Founding, Scene
 from bench.synthetic import Plan
 from mls import StagedCommit
@@ -128,12 +128,6 @@ def test_a_row_has_its_ratio_and_at_least_nine_pairs(scene: Scene, executor: Thr
 def test_every_suite_has_all_primitives(suite: int, executor: ThreadPoolExecutor) -> None:
     for run in primitives_of(cipher_suite(suite), executor, 2).values():
         run(3)
-
-
-@pytest.mark.parametrize("name", ["sha256", "sha384", "sha512"])
-def test_both_ways_to_compute_an_hmac_are_one(name: str) -> None:
-    suite = next(each for each in SUITES.values() if each.hash_name == name)
-    assert faster_hmac(name)(b"key", b"message") == suite.kdf.mac(b"key", b"message")
 
 
 def test_key_packages_are_kept_and_all_different(tmp_path: Path) -> None:
