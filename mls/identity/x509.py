@@ -46,8 +46,9 @@ IM_URI: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.40")
 MESSAGING: Final = frozenset({IM_URI, ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE})
 """The purposes that fit a messaging client; a certificate of a Web server has none of them."""
 
+_LARGEST_REMEMBERED: Final = 2_048
 MAX_CERTIFICATE_BYTES: Final = 2**15
-"""The largest certificate that is read, N-X509-03: certificates are remembered, and anybody can send some."""
+"""The largest certificate that is read, N-X509-03: anybody can send some."""
 
 
 def presented_names(certificate: x509.Certificate) -> tuple[x509.GeneralName, ...]:
@@ -282,15 +283,24 @@ def _read(der: bytes, position: int) -> x509.Certificate:
     message = f"certificate {position} of a chain has {len(der)} bytes"
     require(is_small, InvalidMessage, "N-X509-03", message, code=Code.LIMIT_EXCEEDED, index=position)
     try:
-        return _decode_certificate(der)
+        return _remembered_certificate(der) if len(der) <= _LARGEST_REMEMBERED else _decode_certificate(der)
     except Exception:  # The library does not list what it raises for what is no certificate.
         refuse(InvalidMessage, "R-5.3-04", f"certificate {position} of a chain is malformed", index=position)
         raise
 
 
-@lru_cache(maxsize=4_096)
+@lru_cache(maxsize=2_048)
+def _remembered_certificate(der: bytes) -> x509.Certificate:
+    """Decode a certificate; the same ones are looked at in every epoch.
+
+    Large ones are not remembered: one that is little but names takes some 40 times its length, and nobody has vouched
+    for it.
+    """
+    return _decode_certificate(der)
+
+
 def _decode_certificate(der: bytes) -> x509.Certificate:
-    """Decode a certificate and all that is asked of it later; the same ones are looked at in every epoch."""
+    """Decode a certificate and all that is asked of it later."""
     certificate = x509.load_der_x509_certificate(der)
     presented_names(certificate)
     certified_identity(certificate)

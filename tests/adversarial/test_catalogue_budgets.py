@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pytest
+from cryptography import x509
 
 from mls import AcceptAnyone, Client, Group
 from mls.epoch.members import traits_of
@@ -42,6 +43,7 @@ from mls.messages import (
 )
 from mls.observer import PublicGroup
 from tests.adversarial.insider import PRIVATE, PUBLIC, Envelope
+from tests.support.certificates import DNS, MIDDLE, TRUSTING, end_entity
 from tests.support.counting import MIB, Cost, cost_of
 from tests.support.crafting import Forger, crafted_package, message_of, package_of
 from tests.support.observing import OPEN, follow
@@ -370,13 +372,28 @@ def test_long_lists_of_types_are_forgotten_with_the_leaves_that_have_them() -> N
     """What trees ask of leaves is remembered beyond any one group, and takes many times what the members sent."""
     lists = [tuple(range(first, first + 2_000)) for first in range(60)]
     sent = [encode(Capabilities((1,), (1,), types, (), (1,))) for types in lists]
+    assert len(traits_of(b"\0\1", sent[0])) == 2_002
+    kept, peak = memory_of(lambda: [len(traits_of(b"\0\1", each)) for each in sent])
+    assert 4 * kept < peak
+
+
+@pytest.mark.rfc("N-D02", "N-X509-03")
+def test_large_certificates_are_forgotten_with_their_chains() -> None:
+    """Certificates are read before anybody knows whether they are to be trusted, and names take room."""
+    names = [x509.DNSName(f"{number}.example") for number in range(1_000)]
+    sent = [end_entity("alice", suite, MIDDLE, names=[DNS, *names]).credential for suite in range(1, 7)]
+    assert len(sent[0].certificates[0].cert_data) < 2**15
+    kept, peak = memory_of(lambda: [len(TRUSTING.identity(each)) for each in sent])
+    assert 4 * kept < peak
+
+
+def memory_of(work: Callable[[], object]) -> tuple[int, int]:
+    """Return how many bytes some work leaves behind, and how many it takes at its peak."""
     tracemalloc.start()
     try:
-        largest = 0
-        for capabilities in sent:
-            largest = max(largest, len(traits_of(b"\0\1", capabilities)))
-        kept, peak = tracemalloc.get_traced_memory()
+        before, _ = tracemalloc.get_traced_memory()
+        work()
+        now, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert largest == 2_002
-    assert 4 * kept < peak
+    return now - before, peak - before
