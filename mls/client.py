@@ -114,7 +114,9 @@ class Client:
         self._clock = clock
         self._entropy = entropy
         self._groups: dict[bytes, Group] = {}
-        self.executor: Executor | None = None  # Threads that check many signatures at once; own ones unless lent.
+        # Threads that check many signatures at once; own ones unless lent. A client that is called in a thread of the
+        # executor that it was lent waits for itself, if no other thread of it is free.
+        self.executor: Executor | None = None
 
     @classmethod
     def create(
