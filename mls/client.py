@@ -114,8 +114,7 @@ class Client:
         self._clock = clock
         self._entropy = entropy
         self._groups: dict[bytes, Group] = {}
-        # Threads that check many signatures at once; own ones unless lent. A client that is called in a thread of the
-        # executor that it was lent waits for itself, if no other thread of it is free.
+        # Threads that check many signatures at once, own ones unless lent: not those that the client is called in.
         self.executor: Executor | None = None
 
     @classmethod
