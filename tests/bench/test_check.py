@@ -38,6 +38,7 @@ def run(path: Path, text: str) -> tuple[int, str, dict[str, object]]:
     return ran.exit_code, ran.output, json.loads((path / "found.json").read_text())
 
 
+@pytest.mark.slow
 def test_budgets_that_are_met_are_reported(tmp_path: Path) -> None:
     code, output, found = run(tmp_path, SMALL.format(ratio=1000, growth=1000))
     assert code == 0, output

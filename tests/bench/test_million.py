@@ -49,6 +49,7 @@ def test_the_disk_keeps_what_memory_keeps(tmp_path: Path) -> None:
         assert again.read(key) == memory.read(key)
 
 
+@pytest.mark.slow
 def test_memory_follows_the_number_of_members(tmp_path: Path) -> None:
     found = []
     for plan in (Plan(64), Plan(256)):
@@ -59,6 +60,7 @@ def test_memory_follows_the_number_of_members(tmp_path: Path) -> None:
     assert 192 * 190 < found[1] - found[0] < 192 * 1500
 
 
+@pytest.mark.slow
 def test_a_group_made_by_real_commits_is_like_a_synthetic_one(tmp_path: Path) -> None:
     plan, joined = Plan(16), list[int]()
     real = real_siblings(plan, joined.append)

@@ -112,6 +112,7 @@ def test_one_adds_everybody(founding: Founding) -> None:
     assert (operation.size() or 0) > 15 * 100
 
 
+@pytest.mark.slow
 def test_a_row_has_its_ratio_and_at_least_nine_pairs(scene: Scene, executor: ThreadPoolExecutor) -> None:
     primitives = primitives_of(cipher_suite(1), executor, 2)
     operation = next(each for each in operations(scene) if each.name == "encrypt 100 bytes")
@@ -139,6 +140,7 @@ def test_key_packages_are_kept_and_all_different(tmp_path: Path) -> None:
     assert key_packages(1, 5, tmp_path) == [b"x"]
 
 
+@pytest.mark.slow
 def test_the_command_writes_rows_and_a_picture(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     result, picture = tmp_path / "r.json", tmp_path / "r.svg"
