@@ -6,6 +6,7 @@ import json
 from functools import cache
 from typing import Any
 
+import cryptography_vectors
 import pytest
 from cryptography.hazmat.primitives import hpke as native
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
@@ -15,8 +16,6 @@ from mls.crypto.kdf import HKDF_SHA256, HKDF_SHA384, HKDF_SHA512
 from mls.crypto.kem import DHKEM, DHKEM_P256, DHKEM_P384, DHKEM_P521, DHKEM_X448, DHKEM_X25519
 from mls.crypto.primitives import AEAD, AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305
 from tests.support.entropy import DeterministicEntropy
-
-cryptography_vectors = pytest.importorskip("cryptography_vectors")
 
 EXPORT_ONLY = AEAD(0xFFFF, "export-only", 0, 0, AES_128_GCM.cipher)
 KEMS = {kem.id: kem for kem in (DHKEM_P256, DHKEM_P384, DHKEM_P521, DHKEM_X25519, DHKEM_X448)}

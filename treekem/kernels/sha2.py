@@ -59,7 +59,7 @@ def lanes_for(hash_name: str, longest: int, *, instructions: bool = HAS_SHA_INST
     else:
         algorithm, n_lanes = _SHA512_LANES, LANES_512
     first, length = {"sha256": (0, 32), "sha384": (8, 48), "sha512": (0, 64)}[hash_name]
-    initial = np.array(initial_words(bits, first=first), np.uint32 if bits == 32 else np.uint64)  # noqa: PLR2004
+    initial = np.array(initial_words(bits, first=first), np.uint32 if bits == 32 else np.uint64)  # noqa: PLR2004  (bits)
     return Lanes(
         algorithm,
         n_lanes,
